@@ -1,0 +1,77 @@
+"""Where things are, and files that are whole when they exist.
+
+Every file of a run is written under a temporary name beside its own and renamed when
+complete, so a run that was cut off resumes from what exists without looking inside it.
+"""
+
+import errno
+import os
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from temlib.errors import TemlibError
+
+ROOT = Path(__file__).resolve().parent.parent
+PARAMS = ROOT / "params"
+NOTEBOOKS = ROOT / "notebooks"
+PAPER_TABLES = ROOT / "data" / "paper"
+RUNS = ROOT / "runs"
+FIGURES = ROOT / "figures"
+
+
+@contextmanager
+def whole_file(path):
+    """Temporary path to write to; becomes `path` when the block ends well, and nothing otherwise.
+
+    The temporary name keeps the suffix, because many writers choose the format by it.
+
+    Raises
+    ------
+    TemlibError
+        If the disk is full.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise TemlibError(
+                f"No space left while writing {path.name} to {path.parent}: free some space there "
+                "and start again; what was finished before is kept."
+            ) from error
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def save_npz(path, **arrays):
+    """Write named arrays to a compressed `.npz` that is whole or absent."""
+    with whole_file(path) as partial:
+        np.savez_compressed(partial, **arrays)
+
+
+def load_npz(path):
+    """Read a `.npz` into a dict of arrays, without running anything it may hold.
+
+    Raises
+    ------
+    TemlibError
+        If the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError as error:
+        raise TemlibError(
+            f"{path} is missing: run the notebook that makes it first (README, table of notebooks)."
+        ) from error
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise TemlibError(
+            f"{path} cannot be read ({error}): delete it and run the notebook that makes it again."
+        ) from error

@@ -1,0 +1,74 @@
+"""Read and check a run profile: `params/<name>.yaml`, a flat table of key and value.
+
+A key means something because a notebook has it in its cell tagged `parameters`; a key that
+no notebook knows is refused before anything runs, since papermill would only warn.
+"""
+
+import ast
+import difflib
+import json
+
+import yaml
+
+from temlib.errors import ProfileError
+from temlib.paths import NOTEBOOKS, PARAMS
+
+GIVEN_BY_THE_RUNNER = {"run_dir"}
+
+
+def notebook_paths():
+    """The numbered notebooks, in order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def notebook_parameters(path):
+    """The literals of a notebook's cell tagged `parameters`, as a dict."""
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if "parameters" in cell["metadata"].get("tags", []):
+            assignments = ast.parse("".join(cell["source"])).body
+            return {line.targets[0].id: ast.literal_eval(line.value) for line in assignments}
+    return {}
+
+
+def load_profile(name):
+    """Profile `name` as a dict, with every key known and of the type that its notebook shows.
+
+    Raises
+    ------
+    ProfileError
+        If there is no such profile, a key is unknown, missing or of another type.
+    """
+    path = PARAMS / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in PARAMS.glob("*.yaml")))
+        raise ProfileError(f"There is no profile {name!r}: choose one of {known}, or add params/{name}.yaml.")
+    try:
+        profile = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ProfileError(f"params/{path.name} is no valid YAML ({error}): mend that line.") from error
+
+    examples = {}
+    for notebook in notebook_paths():
+        examples |= notebook_parameters(notebook)
+    for key in GIVEN_BY_THE_RUNNER:
+        examples.pop(key, None)
+    for key, value in profile.items():
+        if key not in examples:
+            near = difflib.get_close_matches(key, examples, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "remove it, or add it to a notebook's parameters."
+            raise ProfileError(f"params/{path.name} has the key {key!r}, which no notebook knows: {hint}")
+        if not _same_kind(value, examples[key]):
+            raise ProfileError(
+                f"params/{path.name} gives {key} = {value!r}, a {type(value).__name__}: "
+                f"a {type(examples[key]).__name__} like {examples[key]!r} is needed."
+            )
+    missing = sorted(examples.keys() - profile.keys())
+    if missing:
+        raise ProfileError(f"params/{path.name} lacks {', '.join(missing)}: copy from params/laptop.yaml.")
+    return profile
+
+
+def _same_kind(value, example):
+    if isinstance(example, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is type(example)
