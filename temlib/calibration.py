@@ -7,6 +7,7 @@ back as None with a sentence in `notes`; nothing is guessed.
 import math
 import re
 import unicodedata
+from datetime import datetime, timedelta
 
 NM_PER_UNIT = {
     name: nanometres
@@ -20,22 +21,23 @@ NM_PER_UNIT = {
     }.items()
     for name in names.split()
 }
-# "µ" as it comes out where Shift-JIS or UTF-8 bytes were read as Latin, and as ImageJ escapes it.
-MISREAD_MICRO = ("ƒÊ", "Âµ", "Î¼", r"\u00b5", r"\u00B5", r"\u03bc", r"\u03BC")
+# As they come out where Shift-JIS or UTF-8 bytes were read as Latin.
+MISREAD = {"ƒÊ": "µ", "Âµ": "µ", "Î¼": "µ", "Ã…": "Å"}
 NO_UNIT = {"", "none", "<undefined>", "t.undefined", "px", "pixel", "pixels"}
 SMALLEST_NM, LARGEST_NM = 1e-3, 1e4
 
-RECIPROCAL = re.compile(r"^1\s*/|/\s*\w*m$|\^?\s*[-−]\s*1$|⁻¹|\brad\b|mrad", re.IGNORECASE)
-ENERGY = {"ev", "kev"}
-ELECTRONS = re.compile(r"(e|e-|el|electrons?)\s*(\(.*\))?\s*(/\s*(px|pixel))?", re.IGNORECASE)
+RECIPROCAL = re.compile(r"^1\s*/|[-−]\s*1$|\b[mµ]?rad\b")
+ELECTRONS = re.compile(r"(e|e-|el|electrons?)\s*(\(.*\))?\s*(/\s*(px|pixel))?")
 EXPOSURE_KEYS = ("Exposure Time (s)", "Exposure (s)", "exposure (s)", "ExposureTime", "exposure", "exp_time")
+FILETIME_KEY, FILETIME_START = "Acquisition Time (OS)", datetime(1601, 1, 1)
 
 
 def unit_name(unit):
     """The unit as plain lower-case text: 'µm', 'ƒÊm' and 'Micrometer ' give 'um', 'um', 'micrometer'."""
     text = str(unit if unit is not None else "")
-    for misread in MISREAD_MICRO:
-        text = text.replace(misread, "u")
+    for misread, meant in MISREAD.items():
+        text = text.replace(misread, meant)
+    text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)  # as ImageJ escapes
     return unicodedata.normalize("NFKC", text).strip(" \0").casefold().replace("μ", "u")
 
 
@@ -46,16 +48,16 @@ def is_reciprocal(unit):
 
 def is_energy(unit):
     """Whether a unit belongs to the energy axis of a spectrum."""
-    return unit_name(unit) in ENERGY
+    return unit_name(unit) in ("ev", "kev")
 
 
-def pixel_size_nm(axes, notes):
+def pixel_size_nm(signal, notes):
     """Pixel edges of an image on the specimen.
 
     Parameters
     ----------
-    axes : sequence of two dict
-        The row axis and the column axis, with `scale` and `units`.
+    signal : dict
+        One data set as RosettaSciIO returns it; its last two axes are those of the image.
     notes : list of str
         Gets a sentence where there is no calibration.
 
@@ -65,14 +67,20 @@ def pixel_size_nm(axes, notes):
         (row, column) [nm]; None where an axis has no unit, an unknown unit, or a size that is
         not above zero, below 1 pm or above 10 um.
     """
+    # RosettaSciIO passes on the scale that ImageJ wrote, but of its units only "micron".
+    description = str(signal.get("original_metadata", {}).get("ImageDescription", ""))
+    imagej = (
+        re.search(r"^unit=(.*)$", description, re.MULTILINE) if description.startswith("ImageJ=") else None
+    )
     edges = []
-    for axis in axes:
-        unit, scale = unit_name(axis.get("units")), axis.get("scale")
+    for axis in signal["axes"][-2:]:
+        stated = axis.get("units") or (imagej and imagej[1])
+        unit, scale = unit_name(stated), axis.get("scale")
         if scale is None or unit in NO_UNIT:
             notes.append("the file gives no pixel size, so lengths stay in pixels")
             return None
         if unit not in NM_PER_UNIT:
-            notes.append(f"its pixel size has the unknown unit {axis['units']!r} and is not used")
+            notes.append(f"its pixel size has the unknown unit {stated!r} and is not used")
             return None
         edge = float(scale) * NM_PER_UNIT[unit]
         if not SMALLEST_NM <= edge <= LARGEST_NM:
@@ -99,13 +107,13 @@ def electron_calibration(signal, notes):
         None where the file's unit is not electrons.
     """
     unit, origin, scale = _intensity(signal)
-    name = unit_name(unit).translate(str.maketrans("⁻−–", "---", "$^{} "))
+    name = unit_name(unit).translate(str.maketrans("−–", "--", "$^{} "))
     if not ELECTRONS.fullmatch(name):
-        said = f"in {unit!r}" if name else "without a unit"
-        notes.append(f"its intensities are stored {said}, not as electrons, and stay counts")
+        said = f"the unit {unit!r}" if name else "no unit"
+        notes.append(f"its intensities have {said} where electrons would be needed, so they stay counts")
         return None
     if not (math.isfinite(scale) and scale > 0 and math.isfinite(origin)):
-        notes.append(f"its {scale:g} electrons per count, from {origin:g}, cannot be, so they stay counts")
+        notes.append(f"its scale of {scale:g} electrons per count is not usable, so intensities stay counts")
         return None
     return origin, scale
 
@@ -117,7 +125,7 @@ def _intensity(signal):
     if brightness:
         return brightness.get("Units") or "", float(brightness["Origin"]), float(brightness["Scale"])
     if "65022" in original:
-        return original["65022"], float(original.get("65024", 0)), float(original.get("65025", 1))
+        return original["65022"], float(original.get("65024", 0)), float(original.get("65025", math.nan))
     quality = signal.get("metadata", {}).get("Signal", {})
     noise = _at(quality, "Noise_properties", "Variance_linear_model") or {}
     return quality.get("quantity", ""), float(noise.get("gain_offset", 0)), float(noise.get("gain_factor", 1))
@@ -132,20 +140,34 @@ def _at(tree, *path):
 def exposure_s(*trees):
     """Exposure found in nested dicts of metadata [s]; None where there is none, or several that differ."""
     for key in EXPOSURE_KEYS:
-        found = {value for tree in trees for value in _values(tree, key)}
-        if len(found) == 1:
-            return found.pop()
+        found = {value for tree in trees for value in _numbers(tree, key)}
+        if found:
+            return found.pop() if len(found) == 1 else None
     return None
 
 
-def _values(tree, wanted):
+def recorded_at(*trees):
+    """When the image was taken, as a datetime, by what nested dicts of metadata say; None if they do not."""
+    for tree in trees:
+        for ticks in _numbers(tree, FILETIME_KEY):  # of 100 ns
+            return FILETIME_START + timedelta(microseconds=ticks / 10)
+        general = tree.get("General", {})
+        if general.get("date") and general.get("time"):
+            try:
+                return datetime.fromisoformat(f"{general['date']}T{general['time']}").replace(tzinfo=None)
+            except ValueError:
+                return None
+    return None
+
+
+def _numbers(tree, wanted):
     for key, value in tree.items():
         if isinstance(value, dict):
-            yield from _values(value, wanted)
+            yield from _numbers(value, wanted)
         elif key == wanted:
             try:
-                seconds = float(value)
+                number = float(value)
             except (TypeError, ValueError):
                 continue
-            if math.isfinite(seconds) and seconds > 0:
-                yield seconds
+            if math.isfinite(number) and number > 0:
+                yield number

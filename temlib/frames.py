@@ -4,48 +4,19 @@ RosettaSciIO knows the formats; here is what this project asks of a frame on top
 file can say so, a pixel size that can be believed, and one sentence where a file is of no use.
 """
 
-import importlib
 import logging
-import warnings
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
-from temlib import calibration, gatan
+from temlib import calibration, formats, gatan
 from temlib.errors import FrameError
 from temlib.paths import whole_file
 
 log = logging.getLogger(__name__)
-
-# Extension: RosettaSciIO's reader, and what the first bytes may say (None: anything not listed below).
-FORMATS = {
-    ".dm3": ("digitalmicrograph", "DM3/DM4"),
-    ".dm4": ("digitalmicrograph", "DM3/DM4"),
-    ".tif": ("tiff", "TIFF"),
-    ".tiff": ("tiff", "TIFF"),
-    ".mrc": ("mrc", None),
-    ".ser": ("tia", "SER"),
-    ".emi": ("tia", None),
-    ".emd": ("emd", "HDF5"),
-    ".hspy": ("hspy", "HDF5"),
-    ".zspy": ("zspy", "zip"),
-    ".png": ("image", "PNG"),
-}
-FIRST_BYTES = {
-    b"\0\0\0\x03": "DM3/DM4",
-    b"\0\0\0\x04": "DM3/DM4",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",
-    b"MM\0+": "TIFF",
-    b"II\x97\x01": "SER",
-    b"\x89HDF": "HDF5",
-    b"\x89PNG": "PNG",
-    b"\xff\xd8\xff\xe0": "JPEG",
-    b"PK\x03\x04": "zip",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +38,8 @@ class Frame:
     origin_counts, counts_per_e : float or None
         counts = image x counts_per_e + origin_counts gives back what the file stores;
         None where `unit` is "counts".
+    recorded_at : datetime or None
+        When it was taken, by the file's own metadata.
     notes : tuple of str
         What the file does not say, or says and is not believed.
     """
@@ -78,6 +51,7 @@ class Frame:
     title: str
     origin_counts: float | None = None
     counts_per_e: float | None = None
+    recorded_at: datetime | None = None
     notes: tuple = ()
 
 
@@ -102,29 +76,32 @@ def read_frame(path):
         single-channel image (spectrum, colour, complex numbers, diffraction pattern), or an
         image of no use (NaN, infinity, the same value everywhere).
     """
-    path = Path(path)
-    signal = _pick_image(path, _signals(path))
+    path, notes = Path(path), []
+    signal = formats.open_image(path, notes)
     data = np.squeeze(np.asarray(signal["data"]))
-    notes = list(signal.get("notes", ()))
+    _refuse_useless(path, data)
+    if zero_rows := int(np.argmax(data.any(axis=-1).ravel()[::-1])):
+        notes.append(f"its last {zero_rows} rows are zero, so it may not be whole")
     calibrated = calibration.electron_calibration(signal, notes)
     origin, scale = calibrated or (0.0, 1.0)
     image = np.empty(data.shape, np.float32)
     # One image at a time in double precision: DM files count from origins of 2e6, beyond float32.
     for stored, out in zip(np.atleast_3d(data.T).T, np.atleast_3d(image.T).T, strict=True):
         out[:] = (stored.astype(np.float64) - origin) * scale
-    _refuse_useless(path, image)
     if calibrated and image.mean() < 0:
         notes.append("its own calibration makes it negative on average: do not trust these electrons")
-    original = signal.get("original_metadata", {})
-    stream = original.get("65027", original.get("JEOL_Header", b""))  # tifffile's name for the same tag
+    original, metadata = signal.get("original_metadata", {}), signal.get("metadata", {})
+    # "JEOL_Header" is tifffile's name for the tag that Gatan uses too.
+    gatan_tags = gatan.tag_tree(original.get("65027", original.get("JEOL_Header", b"")))
     frame = Frame(
         image=image,
         unit="e-" if calibrated else "counts",
-        pixel_size_nm=calibration.pixel_size_nm(signal["axes"][-2:], notes),
-        exposure_s=calibration.exposure_s(gatan.tag_tree(stream), original, signal.get("metadata", {})),
-        title=str(signal.get("metadata", {}).get("General", {}).get("title") or path.stem),
+        pixel_size_nm=calibration.pixel_size_nm(signal, notes),
+        exposure_s=calibration.exposure_s(gatan_tags, original, metadata),
+        title=str(metadata.get("General", {}).get("title") or path.stem),
         origin_counts=origin if calibrated else None,
         counts_per_e=1 / scale if calibrated else None,
+        recorded_at=calibration.recorded_at(gatan_tags, original, metadata),
         notes=tuple(notes),
     )
     for note in frame.notes:
@@ -132,90 +109,16 @@ def read_frame(path):
     return frame
 
 
-def _signals(path):
-    """Everything that RosettaSciIO finds in a file, or the sentence why it cannot be read."""
-    if path.suffix.lower() not in FORMATS:
-        raise FrameError(
-            f"{path.name} has the extension {path.suffix or '(none)'}: one of "
-            f"{' '.join(FORMATS)} is needed. Export it from the microscope's software as TIFF."
-        )
-    if not path.exists():
-        raise FrameError(f"{path} does not exist: give the name of an existing file.")
-    reader, expected = FORMATS[path.suffix.lower()]
-    if path.is_file():
-        with open(path, "rb") as file:
-            head = file.read(4096)
-        if not any(head):
-            what = "only zeros" if head else "nothing (0 bytes)"
-            raise FrameError(f"{path.name} holds {what}: an image is needed. Copy or export the file again.")
-        found = FIRST_BYTES.get(head[:4])
-        if found != expected:
-            raise FrameError(
-                f"{path.name} holds {found or 'no'} data, not the {expected or 'data'} that its extension "
-                "promises: give it the right extension, or export it again."
-            )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return importlib.import_module(f"rsciio.{reader}").file_reader(str(path))
-    except Exception as error:  # each reader fails in its own ways on a broken file
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise FrameError(
-            f"{path.name} cannot be read ({reason:.200}): it is truncated or damaged. "
-            "Copy it from the microscope or export it again."
-        ) from error
-
-
-def _pick_image(path, signals):
-    """The one data set that is an image or a stack of images; the largest where there are several."""
-    reasons = [_why_no_image(signal) for signal in signals]
-    images = [signal for signal, reason in zip(signals, reasons, strict=True) if reason is None]
-    if not images:
-        raise FrameError(
-            f"{path.name} holds {reasons[0] if reasons else 'no data set'}: a single-channel image, or a stack "
-            "of them, is needed. Export the image itself, or leave this file out."
-        )
-    image = max(images, key=lambda signal: np.size(signal["data"]))
-    if len(images) > 1:
-        image["notes"] = [f"the largest of its {len(images)} images is used"]
-    return image
-
-
-def _why_no_image(signal):
-    """What a data set is instead of an image, or None where it is one."""
-    data, axes = signal["data"], signal["axes"]
-    units = [axis.get("units") for axis in axes]
-    lengths = [size for size in np.shape(data) if size > 1]
-    if data.dtype.names or any(axis.get("name") == "sample" for axis in axes):
-        return "a colour image (RGB)"
-    if data.dtype.kind == "c":
-        return "complex numbers"
-    if (
-        len(lengths) < 2
-        or sum(not axis.get("navigate") for axis in axes) < 2
-        or signal.get("metadata", {}).get("Signal", {}).get("signal_type", "")[:3] in ("EEL", "EDS", "CL")
-        or any(calibration.is_energy(unit) for unit in units)
-    ):
-        return "a spectrum or a plot"
-    if any(calibration.is_reciprocal(unit) for unit in units[-2:]):
-        return f"a diffraction pattern (axes in {units[-1]})"
-    if len(lengths) > 3:
-        return f"a {len(lengths)}-dimensional data set"
-    if data.dtype.kind not in "uifb":
-        return f"values of type {data.dtype}"
-    return None
-
-
-def _refuse_useless(path, image):
-    """Refuse an image that no measurement can be made on."""
-    if not np.isfinite(image).all():
+def _refuse_useless(path, data):
+    """Refuse stored values that no measurement can be made on."""
+    if not np.isfinite(data).all():
         raise FrameError(
             f"{path.name} has pixels that are NaN or infinite: finite intensities are needed. "
             "Replace or crop these pixels."
         )
-    if image.min() == image.max():
+    if data.min() == data.max():
         raise FrameError(
-            f"{path.name} has the value {image.flat[0]:g} in every pixel: an exposed image is needed. "
+            f"{path.name} has the value {data.flat[0]} in every pixel: an exposed image is needed. "
             "Leave this file out, or export it again."
         )
 
