@@ -1,0 +1,213 @@
+"""Fit the paper's network on pairs; a training that was cut off goes on as if it had not been.
+
+Order and flips of an epoch are functions of (seed, epoch, index), because checkpoints keep no
+random state. Lightning runs the loop; the pairs lie on the device as buffers of the module.
+"""
+
+import time
+import warnings
+from pathlib import Path
+
+import lightning_fabric.utilities.seed as lightning_seed
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from temlib.errors import ModelFileError
+from temlib.paths import load_npz, whole_file
+from temlib.preprocess import LDE_PERCENTILES, faithful_scale
+
+
+def training_arrays(pair_files, mode):
+    """Inputs and targets of many pairs, on the scale of a mode.
+
+    Parameters
+    ----------
+    pair_files : list of path
+        `pairs/<field>.npz`; every LDE frame of a field makes one pair.
+    mode : {"corrected", "faithful"}
+        corrected: LDE and aligned area-mean HDE relative to their backgrounds, minus 1, so
+        that 0 is the empty film. faithful: the authors' scales, their resize, no alignment.
+
+    Returns
+    -------
+    inputs, targets : ndarray of float32, shape (n, 1, M, N)
+    """
+    inputs, targets = [], []
+    for file in pair_files:
+        pair = load_npz(file)
+        target = (
+            pair["hde"] / pair["hde_background_e"] - 1 if mode == "corrected" else faithful_scale(pair["hde_faithful"], 0, 100)
+        )
+        for lde, background in zip(pair["lde"], pair["background_e"], strict=True):
+            inputs.append(network_input(lde, background, mode))
+            targets.append(target)
+    return np.stack(inputs)[:, None].astype(np.float32), np.stack(targets)[:, None].astype(np.float32)
+
+
+def network_input(lde, background_e, mode):
+    """An LDE frame as the network of a mode wants it; (M, N) to (M, N)."""
+    return lde / background_e - 1 if mode == "corrected" else faithful_scale(lde, *LDE_PERCENTILES)
+
+
+def epoch_plan(seed, epoch, n_pairs):
+    """Order of the pairs and which of them are flipped.
+
+    Returns
+    -------
+    order : ndarray of int, shape (n_pairs,)
+    flips : ndarray of bool, shape (n_pairs, 2)
+        Up-down and left-right, in the order of the pairs, not of `order`.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    return rng.permutation(n_pairs), rng.random((n_pairs, 2)) < 0.5
+
+
+class Denoiser(pl.LightningModule):
+    """L1, Adam, constant learning rate, flips: the paper's training of one network."""
+
+    def __init__(self, network, training, validation, *, seed, batch_size, learning_rate):
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
+        self.seed, self.batch_size, self.learning_rate = seed, batch_size, learning_rate
+        self.history = []  # one dict an epoch; travels with the checkpoint
+        self.sums = {"training": [0.0, 0], "validation": [0.0, 0]}
+        for name, (inputs, targets) in {"training": training, "validation": validation}.items():
+            self.register_buffer(f"{name}_inputs", torch.from_numpy(inputs), persistent=False)
+            self.register_buffer(f"{name}_targets", torch.from_numpy(targets), persistent=False)
+
+    def train_dataloader(self):
+        order, flips = epoch_plan(self.seed, self.current_epoch, len(self.training_inputs))
+        batches = np.split(order, range(self.batch_size, len(order), self.batch_size))
+        plan = [(torch.from_numpy(batch), torch.from_numpy(flips[batch])) for batch in batches]
+        return torch.utils.data.DataLoader(plan, batch_size=None)
+
+    def val_dataloader(self):
+        batches = torch.arange(len(self.validation_inputs)).split(self.batch_size)
+        return torch.utils.data.DataLoader(batches, batch_size=None)
+
+    def training_step(self, batch, _):
+        index, flips = batch
+        both = torch.stack([self.training_inputs[index], self.training_targets[index]], dim=1)
+        for dim in (-2, -1):
+            turned = flips[:, dim].view(-1, 1, 1, 1, 1)
+            both = torch.where(turned, both.flip(dim), both)
+        return self._loss("training", both[:, 0], both[:, 1])
+
+    def validation_step(self, index, _):
+        self._loss("validation", self.validation_inputs[index], self.validation_targets[index])
+
+    def _loss(self, part, inputs, targets):
+        loss = torch.nn.functional.l1_loss(self.network(inputs), targets)
+        self.sums[part][0] += loss.detach() * len(inputs)
+        self.sums[part][1] += len(inputs)
+        return loss
+
+    def end_epoch(self):
+        """Close the books of one epoch: mean losses over pairs."""
+        losses = {f"{part}_loss": float(total) / n for part, (total, n) in self.sums.items()}
+        self.history.append({"epoch": self.current_epoch + 1, **losses})
+        self.sums = {"training": [0.0, 0], "validation": [0.0, 0]}
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=self.learning_rate)
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint):
+        self.history = checkpoint["history"]
+
+
+class _EndOfEpoch(pl.Callback):
+    """Checkpoint, best weights and one line of progress after every epoch."""
+
+    def __init__(self, checkpoint, report):
+        self.checkpoint, self.report = checkpoint, report
+        self.best = checkpoint.with_name(checkpoint.stem + "_best.pt")
+
+    def on_train_epoch_start(self, trainer, denoiser):
+        self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer, denoiser):
+        denoiser.end_epoch()
+        losses = [row["validation_loss"] for row in denoiser.history]
+        if losses[-1] == min(losses):
+            with whole_file(self.best) as partial:
+                torch.save(denoiser.network.state_dict(), partial)
+        with whole_file(self.checkpoint) as partial:
+            trainer.save_checkpoint(partial)
+        seconds = time.perf_counter() - self.started
+        last, left = denoiser.history[-1], trainer.max_epochs - denoiser.current_epoch - 1
+        self.report(
+            f"epoch {last['epoch']}/{trainer.max_epochs}: training {last['training_loss']:.4f}, "
+            f"validation {last['validation_loss']:.4f}, {seconds:.1f} s, about {left * seconds / 60:.0f} min left"
+        )
+
+
+def fit(network, training, validation, checkpoint, *, epochs, seed, batch_size, learning_rate, precision, report=print):
+    """Train a network, from its last checkpoint if there is one.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Changed in place; ends with the weights of the last epoch.
+    training, validation : tuple of ndarray
+        Inputs and targets as `training_arrays` gives them.
+    checkpoint : path
+        Written after every epoch; `<stem>_best.pt` beside it holds the weights of the epoch
+        with the lowest validation loss.
+    epochs : int
+    seed : int
+    batch_size : int
+    learning_rate : float
+    precision : str
+        As Lightning's Trainer takes it: "32-true", "bf16-mixed".
+    report : callable
+        Takes one line an epoch.
+
+    Returns
+    -------
+    history : list of dict
+        epoch, training_loss, validation_loss.
+
+    Raises
+    ------
+    ModelFileError
+        If the checkpoint is damaged.
+    """
+    checkpoint = Path(checkpoint)
+    denoiser = Denoiser(
+        network, training, validation, seed=seed, batch_size=batch_size, learning_rate=learning_rate
+    )
+    if checkpoint.is_file():
+        try:
+            stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            done = len(stored["history"])
+        except Exception as error:  # torch raises whatever the damaged bytes lead it to
+            raise ModelFileError(
+                f"{checkpoint.name} is damaged ({type(error).__name__}): delete it, and training starts from the beginning."
+            ) from error
+        report(f"going on after epoch {done} of {epochs}")
+        if done >= epochs:
+            denoiser.load_state_dict(stored["state_dict"])
+            return stored["history"]
+    lightning_seed.seed_everything(seed, verbose=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+        trainer = pl.Trainer(
+            max_epochs=epochs,
+            accelerator="auto",
+            devices=1,
+            precision=precision,
+            callbacks=[_EndOfEpoch(checkpoint, report)],
+            reload_dataloaders_every_n_epochs=1,
+            num_sanity_val_steps=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        trainer.fit(denoiser, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True)
+    return denoiser.history
