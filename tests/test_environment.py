@@ -1,0 +1,87 @@
+"""The three lists of packages agree: pyproject.toml, environment.yml, requirements.lock."""
+
+import re
+import tomllib
+
+import pytest
+import yaml
+
+from temlib.paths import ROOT
+
+CONDA_NAMES = {"torch": "pytorch"}  # where conda-forge's name is not PyPI's
+NOT_A_DEPENDENCY = {"python", "pip"}
+
+
+def distribution(requirement):
+    """`rosettasciio` of `RosettaSciIO[zspy]>=0.9; extra == "x"`: the name as PEP 503 normalises it."""
+    name = re.match(r"[A-Za-z0-9._-]+", requirement)[0]
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def direct(project):
+    """Names of the direct dependencies, with every extra."""
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    return {distribution(requirement) for requirements in lists for requirement in requirements}
+
+
+@pytest.fixture(scope="module")
+def lock():
+    return (ROOT / "requirements.lock").read_text()
+
+
+@pytest.fixture(scope="module")
+def conda():
+    return yaml.safe_load((ROOT / "environment.yml").read_text())
+
+
+def test_conda_users_get_the_same_direct_dependencies(direct, conda):
+    named = {re.split(r"[=<> ]", entry)[0] for entry in conda["dependencies"] if isinstance(entry, str)}
+    assert named - NOT_A_DEPENDENCY == {CONDA_NAMES.get(name, name) for name in direct}
+
+
+def test_conda_users_get_everything_but_this_project_from_conda_forge(conda):
+    assert conda["channels"] == ["conda-forge"]
+    assert [entry for entry in conda["dependencies"] if isinstance(entry, dict)] == [{"pip": ["-e ."]}]
+
+
+def test_conda_users_get_a_python_that_the_project_supports(project, conda):
+    (python,) = (
+        entry for entry in conda["dependencies"] if isinstance(entry, str) and entry.startswith("python=")
+    )
+    assert python == f"python={project['requires-python'].removeprefix('>=')}"
+
+
+def test_the_lock_pins_every_package_with_its_hashes_and_every_direct_dependency_among_them(direct, lock):
+    packages = re.findall(r"^[A-Za-z].*$", lock.replace("\\\n", " "), flags=re.MULTILINE)
+    for package in packages:
+        assert re.match(r"[\w.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", package), package
+    assert direct <= {distribution(package) for package in packages}
+
+
+def test_the_lock_names_no_index_and_no_other_address(lock):
+    assert "://" not in lock
+    assert not re.search(
+        r"^\s*(-i|--index-url|--extra-index-url|--find-links|-f)\b", lock, flags=re.MULTILINE
+    )
+
+
+def test_the_core_holds_no_torch(project):
+    # its 5 GB do not belong on a microscope's computer
+    core = {distribution(requirement) for requirement in project["dependencies"]}
+    assert not {name for name in core if "torch" in name or "lightning" in name}
+
+
+def test_the_citation_names_this_version_and_licence(project):
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["title"], citation["version"], citation["license"]) == (
+        project["name"],
+        project["version"],
+        project["license"],
+    )
+    assert citation["references"][0]["doi"] == "10.1017/S1431927621013799"
