@@ -7,6 +7,7 @@ complete, so a run that was cut off resumes from what exists without looking ins
 import errno
 import os
 import zipfile
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +21,9 @@ NOTEBOOKS = ROOT / "notebooks"
 PAPER_TABLES = ROOT / "data" / "paper"
 RUNS = ROOT / "runs"
 FIGURES = ROOT / "figures"
+
+# what NumPy and zipfile raise on bytes that are no npz, or no longer one
+DAMAGED = (ValueError, TypeError, EOFError, OSError, RuntimeError, zlib.error, zipfile.BadZipFile)
 
 
 @contextmanager
@@ -71,7 +75,7 @@ def load_npz(path):
         raise TemlibError(
             f"{path} is missing: run the notebook that makes it first (README, table of notebooks)."
         ) from error
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise TemlibError(
             f"{path} cannot be read ({error}): delete it and run the notebook that makes it again."
         ) from error

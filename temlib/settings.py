@@ -44,8 +44,11 @@ def load_profile(name):
         raise ProfileError(f"There is no profile {name!r}: choose one of {known}, or add params/{name}.yaml.")
     try:
         profile = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ProfileError(f"params/{path.name} is no valid YAML ({error}): mend that line.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = " ".join(str(error).split())  # the parser speaks in several lines
+        raise ProfileError(f"params/{path.name} is no valid YAML ({where}): mend that line.") from error
+    if not isinstance(profile, dict):
+        raise ProfileError(f"params/{path.name} holds no lines `key: value`: copy from params/laptop.yaml.")
 
     examples = {}
     for notebook in notebook_paths():
@@ -54,8 +57,8 @@ def load_profile(name):
         examples.pop(key, None)
     for key, value in profile.items():
         if key not in examples:
-            near = difflib.get_close_matches(key, examples, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "remove it, or add it to a notebook's parameters."
+            near = difflib.get_close_matches(str(key), examples, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "remove it, or give it to a notebook."
             raise ProfileError(f"params/{path.name} has the key {key!r}, which no notebook knows: {hint}")
         if not _same_kind(value, examples[key]):
             raise ProfileError(

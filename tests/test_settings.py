@@ -75,7 +75,6 @@ def test_a_key_like_no_other_is_refused_with_what_to_do(project):
         settings.load_profile("laptop")
 
 
-@pytest.mark.xfail(strict=True, reason="get_close_matches wants text")
 def test_a_key_that_yaml_reads_as_something_else_is_refused(project):
     project(text="on: 1\n")  # YAML 1.1 reads on, off, yes and no as truth values
     with pytest.raises(ProfileError, match="has the key True, which no notebook knows"):
@@ -125,7 +124,6 @@ def test_a_broken_file_is_refused(project):
         settings.load_profile("laptop")
 
 
-@pytest.mark.xfail(strict=True, reason="load_profile expects a table")
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "- epochs\n- mode\n", "epochs\n"])
 def test_a_file_that_holds_no_table_is_refused(project, text):
     project(text=text)
