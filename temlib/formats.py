@@ -44,6 +44,7 @@ FIRST_BYTES = {
     b"\xff\xd8\xff\xe0": "JPEG",
     b"PK\x03\x04": "zip",
 }
+SAMPLE_BYTES = 65536
 PNG_COLOUR_TYPE = 25  # where the byte is that says grey (0, 4) or colour (2, 3, 6)
 NO_IMAGE = (
     "{name} holds {what}: a single-channel image, or a stack of them, is needed. "
@@ -91,14 +92,16 @@ def _open(path):
     if not path.exists():
         raise FrameError(f"{path} does not exist: give the name of an existing file.")
     reader, expected, options = FORMATS[path.suffix.lower()]
-    if path.is_file():
-        _check_bytes(path, expected)
     try:
+        if path.is_file():
+            _check_bytes(path, expected)
         with _complaints() as complaints:
             signals = importlib.import_module(f"rsciio.{reader}").file_reader(str(path), **options)
         # tifffile logs what lies beyond the end of a cut file, and goes on without it.
         if broken := [text for text in complaints() if re.search(r"invalid .*offset", text)]:
             raise ValueError(broken[0])
+    except FrameError:
+        raise
     except Exception as error:  # each reader fails in its own ways on a broken file
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise FrameError(
@@ -114,8 +117,10 @@ def _check_bytes(path, expected):
         size = file.seek(0, 2)
         file.seek(0)
         start = file.read(26)
-        file.seek(size * 3 // 4)
-        tail = file.read()
+        tail = b""
+        for place in (size * 3 // 4, size * 7 // 8, max(size - SAMPLE_BYTES, size * 3 // 4)):
+            file.seek(place)
+            tail += file.read(SAMPLE_BYTES)
     if not tail.strip(b"\0"):
         what = "its last quarter is only zeros" if size else "it is empty (0 bytes)"
         raise FrameError(

@@ -55,19 +55,21 @@ class Frame:
     notes: tuple = ()
 
 
-def read_frame(path):
+def read_frame(path, *, warn=True):
     """Read the image, or the stack of images, of a microscope file.
 
     Parameters
     ----------
     path : path
         DM3, DM4, Gatan or other TIFF, MRC, SER or EMI, EMD, HSPY, ZSPY, or a grey PNG.
+    warn : bool, default True
+        Log the frame's notes as warnings.
 
     Returns
     -------
     Frame
         In electrons = (counts - origin) x scale where the file gives these with electrons as its
-        unit, else in counts. What was not believed is in its `notes`, which are logged too.
+        unit, else in counts. What is missing or was not believed is in its `notes`.
 
     Raises
     ------
@@ -104,7 +106,7 @@ def read_frame(path):
         recorded_at=calibration.recorded_at(gatan_tags, original, metadata),
         notes=tuple(notes),
     )
-    for note in frame.notes:
+    for note in frame.notes if warn else ():
         log.warning("%s: %s.", path.name, note)
     return frame
 
