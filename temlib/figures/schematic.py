@@ -1,4 +1,4 @@
-"""Figure 1: the network as a U, every box from the table of its real stages."""
+"""Figure 1: the network as a U, every box from what really passes through it."""
 
 from itertools import pairwise
 
@@ -6,18 +6,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from temlib.figures import COLOURS, PAGE_WIDTH_IN
+from temlib.stages import stage_table
 
 FILLS = {"input": "#DDDDDD", "encoder": "#9CC7E3", "decoder": "#F2B58B", "head": "#DDDDDD"}
 HALF_HEIGHT = 0.24
 
 
-def schematic(stages):
-    """Draw the U of `temlib.stages.stage_table`: down the encoder, up the decoder, skips across.
+def schematic(network, size_px):
+    """Draw the rows of `stage_table(network, size_px)`: down the encoder, up the decoder, skips across.
 
     One level down halves the edge; a box holds the number of channels and is as wide as its
     logarithm; beside it stand the block's name and the size of what leaves it.
     """
     figure, axes = plt.subplots(figsize=(PAGE_WIDTH_IN, 3.7))
+    stages = stage_table(network, size_px)
     stages = stages.assign(level=np.log2(stages.rows.iloc[0] / stages.rows).round().astype(int))
     deepest = stages.level.max()
     boxes = {}
