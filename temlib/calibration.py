@@ -82,7 +82,7 @@ def pixel_size_nm(signal, notes):
         if unit not in NM_PER_UNIT:
             notes.append(f"its pixel size has the unknown unit {stated!r} and is not used")
             return None
-        edge = float(scale) * NM_PER_UNIT[unit]
+        edge = _number(scale) * NM_PER_UNIT[unit]
         if not SMALLEST_NM <= edge <= LARGEST_NM:
             notes.append(f"its pixel size of {edge:g} nm is outside 1 pm to 10 um and is not used")
             return None
@@ -123,12 +123,27 @@ def _intensity(signal):
     original = signal.get("original_metadata", {})
     brightness = _at(original, "ImageList", "TagGroup0", "ImageData", "Calibrations", "Brightness")
     if brightness:
-        return brightness.get("Units") or "", float(brightness["Origin"]), float(brightness["Scale"])
+        return brightness.get("Units") or "", *map(
+            _number, (brightness.get("Origin"), brightness.get("Scale"))
+        )
     if "65022" in original:
-        return original["65022"], float(original.get("65024", 0)), float(original.get("65025", math.nan))
+        return original["65022"], *map(_number, (original.get("65024", 0), original.get("65025")))
     quality = signal.get("metadata", {}).get("Signal", {})
     noise = _at(quality, "Noise_properties", "Variance_linear_model") or {}
-    return quality.get("quantity", ""), float(noise.get("gain_offset", 0)), float(noise.get("gain_factor", 1))
+    # Without a scale, what is called electrons is electrons.
+    return (
+        quality.get("quantity", ""),
+        _number(noise.get("gain_offset", 0)),
+        _number(noise.get("gain_factor", 1)),
+    )
+
+
+def _number(value):
+    """A float; NaN for what is none, as the tags of a damaged file may be."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _at(tree, *path):
@@ -149,14 +164,14 @@ def exposure_s(*trees):
 def recorded_at(*trees):
     """When the image was taken, as a datetime, by what nested dicts of metadata say; None if they do not."""
     for tree in trees:
-        for ticks in _numbers(tree, FILETIME_KEY):  # of 100 ns
-            return FILETIME_START + timedelta(microseconds=ticks / 10)
         general = tree.get("General", {})
-        if general.get("date") and general.get("time"):
-            try:
+        try:
+            for ticks in _numbers(tree, FILETIME_KEY):  # of 100 ns
+                return FILETIME_START + timedelta(microseconds=ticks / 10)
+            if general.get("date") and general.get("time"):
                 return datetime.fromisoformat(f"{general['date']}T{general['time']}").replace(tzinfo=None)
-            except ValueError:
-                return None
+        except (ValueError, OverflowError):
+            return None
     return None
 
 
@@ -165,9 +180,6 @@ def _numbers(tree, wanted):
         if isinstance(value, dict):
             yield from _numbers(value, wanted)
         elif key == wanted:
-            try:
-                number = float(value)
-            except (TypeError, ValueError):
-                continue
+            number = _number(value)
             if math.isfinite(number) and number > 0:
                 yield number

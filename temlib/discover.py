@@ -89,11 +89,11 @@ def find_sets(folder):
         found.material = [part for part in places if not ROLE.fullmatch(part)][-1]
         name = "_".join(filter(None, [*group, found.hde.key])) or found.material
         found.name = re.sub(r"[^\w.-]+", "-", name).strip(".")
-    _split_by_hash(sets)
+    split_by_hash(sets)
     return sets, refusals, recordings
 
 
-def _split_by_hash(sets):
+def split_by_hash(sets):
     """Split fields by a hash of their name, which is the same on every machine and in every run."""
     unsaid = {s: int(hashlib.sha256(s.name.encode()).hexdigest(), 16) for s in sets if s.split is None}
     for found, digest in unsaid.items():
@@ -120,8 +120,8 @@ def _recordings(folder):
         else:
             recording = Recording(paths[0], error=one_name(paths))
         inside = recording.path.relative_to(folder)
-        said = ROLE.findall(" ".join([*inside.parts[:-1], inside.stem]))
-        recording.role = said[-1].lower() if said else None
+        said = list(filter(None, map(_role, [*inside.parts[:-1], inside.stem])))
+        recording.role = said[-1] if said else None
         recording.named = bool(said)
         recording.key = _without_role(inside.stem)
         recording.group = tuple(filter(None, map(_without_role, inside.parts[:-1])))
@@ -129,8 +129,14 @@ def _recordings(folder):
     return recordings
 
 
+def _role(name):
+    """The role that a name says; none where it names both, as a folder of pairs may."""
+    said = {word.lower() for word in ROLE.findall(name)}
+    return said.pop() if len(said) == 1 else None
+
+
 def _without_role(name):
-    if not ROLE.search(name):
+    if _role(name) is None:
         return name
     return re.sub(r"([_\-. ])[_\-. ]+", r"\1", ROLE.sub("", name)).strip("_-. ")
 

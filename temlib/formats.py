@@ -117,7 +117,7 @@ def _check_bytes(path, expected):
         size = file.seek(0, 2)
         file.seek(0)
         start = file.read(26)
-        tail = b""
+        tail = start if expected == "HDF5" else b""  # HDF5 files may end in reserved zeros
         for place in (size * 3 // 4, size * 7 // 8, max(size - SAMPLE_BYTES, size * 3 // 4)):
             file.seek(place)
             tail += file.read(SAMPLE_BYTES)
@@ -164,6 +164,8 @@ def _why_no_image(signal):
     data, axes = signal["data"], signal["axes"]
     units = [axis.get("units") for axis in axes]
     kind = signal.get("metadata", {}).get("Signal", {}).get("signal_type") or ""
+    if data.size == 0:
+        return "an image without pixels"
     if data.dtype.names or any(axis.get("name") == "sample" for axis in axes):
         return "a colour image (RGB)"
     if data.dtype.kind == "c":
