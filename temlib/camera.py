@@ -177,10 +177,11 @@ def charge_shares(blur_px, n=41):
     weight = np.outer(share, share).ravel()
     measure = np.full(weight.size, (edges[1] - edges[0]) ** 2)
     measure /= np.sum(weight * measure)
-    # 64 classes are enough for a characteristic function, and 25 times faster
-    group = np.minimum((weight * 64).astype(int), 63)
-    total = np.bincount(group, measure, 64)
-    mean = np.bincount(group, measure * weight, 64) / np.maximum(total, 1e-12)
+    # few classes are enough for a characteristic function, and a hundred times faster
+    n_classes = 24
+    group = np.minimum((weight * n_classes).astype(int), n_classes - 1)
+    total = np.bincount(group, measure, n_classes)
+    mean = np.bincount(group, measure * weight, n_classes) / np.maximum(total, 1e-12)
     return mean[total > 0], total[total > 0]
 
 

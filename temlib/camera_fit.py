@@ -16,8 +16,8 @@ from scipy.special import ndtr
 
 from temlib.camera import ONEVIEW_BIN8, charge_shares
 
-STEP_COUNTS = 8.0  # of histogram and density; well below the noise of any pixel
-GRID = STEP_COUNTS * np.arange(-192, 832)  # -1536 to 6648 counts
+STEP_COUNTS = 16.0  # of histogram and density; well below the noise of any pixel
+GRID = 0.5 + STEP_COUNTS * (np.arange(-96, 416) + 0.5)  # class centres, whole counts in each
 LOCAL_SIGMA_PX = 4.0
 GAIN_TOLERANCE = 0.2
 
@@ -37,7 +37,7 @@ def pixel_probabilities(electrons, camera, additive_counts):
     Returns
     -------
     ndarray of shape (B, K)
-        Class 0 holds everything clipped to 0, class k values about k STEP_COUNTS.
+        Class 0 holds what is clipped to 0, class k the STEP_COUNTS whole counts about `class_values`[k].
 
     Notes
     -----
@@ -52,13 +52,13 @@ def pixel_probabilities(electrons, camera, additive_counts):
     # the sign makes numpy's inverse transform the density, which starts at GRID[0]
     density = np.fft.irfft(np.conj(np.exp(log_phi)) * np.exp(1j * omega * GRID[0]), GRID.size)
     density = np.maximum(density, 1e-12)
-    zero = np.searchsorted(GRID, 0)
-    return np.concatenate([density[:, : zero + 1].sum(axis=1, keepdims=True), density[:, zero + 1 :]], axis=1)
+    clipped = GRID < 0
+    return np.concatenate([density[:, clipped].sum(axis=1, keepdims=True), density[:, ~clipped]], axis=1)
 
 
 def class_values():
     """Counts at the centre of each class of `pixel_probabilities`."""
-    return GRID[GRID >= 0]
+    return np.concatenate([[0.0], GRID[GRID > 0]])
 
 
 def histograms(sets, n_levels=8):
@@ -73,7 +73,7 @@ def histograms(sets, n_levels=8):
     -------
     ndarray of shape (n_levels, K)
     """
-    edges = class_values()[1:] - STEP_COUNTS / 2
+    edges = GRID[GRID > 0] - STEP_COUNTS / 2
     local = np.concatenate([gaussian_filter(pair[1 - i], LOCAL_SIGMA_PX).ravel() for pair in sets for i in (0, 1)])
     values = np.concatenate([pair[i].ravel() for pair in sets for i in (0, 1)])
     levels = np.searchsorted(_level_edges(local, n_levels), local)
@@ -85,6 +85,11 @@ def _level_edges(local, n_levels):
     """Inner edges of levels: equally wide from the darkest to the brightest 2 %, so that shadows count too."""
     low, high = np.percentile(local, (2, 98))
     return np.linspace(low, high, n_levels + 1)[1:-1]
+
+
+def additive_counts(camera):
+    """Standard deviation of all additive noise together [counts]."""
+    return np.sqrt(camera.white_counts**2 + camera.segment_counts**2 + camera.fixed_pattern_counts**2)
 
 
 LEAST_PIXELS = 500  # in a level of intensity, to be fitted
@@ -112,7 +117,7 @@ def fit_pulses(counts, camera):
         return -np.sum(counts * np.log(pixel_probabilities(electrons, model, additive))) / counts.sum()
 
     electrons = np.maximum(mean / camera.counts_per_e, 0.25)
-    start = np.log(np.r_[1.5, 3 * camera.counts_per_e, electrons])
+    start = np.log(np.r_[camera.pulse_shape, additive_counts(camera), electrons])
     fitted = minimize(loss, start, method="L-BFGS-B", options={"ftol": 1e-13, "gtol": 1e-8, "maxiter": 400})
     return unpack(fitted.x)
 
@@ -153,14 +158,16 @@ def fit_once(sets, camera):
     """All parameters of the camera from repeated exposures; see `fit_camera`."""
     counts = histograms(sets)
     counts = counts[counts.sum(axis=1) >= LEAST_PIXELS]
-    unclipped = 1 - np.mean([np.mean(pair == 0) for pair in sets])
+    pixels = counts.sum(axis=1) / counts.sum()
+    unclipped_2 = (1 - counts[:, 0] / counts.sum(axis=1)) ** 2  # per level; clipping scales covariances by it
+    unclipped = np.sqrt(pixels @ unclipped_2)
     differences = [(pair[0] - pair[1]) / np.sqrt(2) for pair in sets]
     segment = np.mean([segment_sigma(d, unclipped, camera.segment_width_px) for d in differences])
-    vertical = np.mean([np.mean(d[1:] * d[:-1]) for d in differences]) / unclipped**2
-    for _ in range(3):  # blur takes variance from the pulses, whose variance sets the blur
+    vertical = np.mean([np.mean(d[1:] * d[:-1]) for d in differences])
+    for _ in range(2):  # blur takes variance from the pulses, whose variance sets the blur
         camera, additive, electrons = fit_pulses(counts, camera)
-        mean_e = counts.sum(axis=1) @ electrons / counts.sum()
-        shared = vertical / (camera.counts_per_e**2 * camera.excess_factor * mean_e)
+        seen_e = pixels @ (electrons * unclipped_2)
+        shared = vertical / (camera.counts_per_e**2 * camera.excess_factor * seen_e)
         limits = (0.01, 0.6)
         inside = _neighbour_shares(limits[0]) < shared < _neighbour_shares(limits[1])
         blur = brentq(lambda b, target=shared: _neighbour_shares(b) - target, *limits) if inside else 0.0
@@ -210,7 +217,7 @@ def fit_camera(sets, *, counts_per_e, segment_width_px=ONEVIEW_BIN8.segment_widt
     sets = [np.asarray(pair, dtype=np.float64) for pair in sets]
     start = replace(ONEVIEW_BIN8, counts_per_e=counts_per_e, segment_width_px=segment_width_px)
 
-    def numbers(some_sets):
+    def numbers(some_sets, start):
         camera, additive = fit_once(some_sets, start)
         return camera, {
             "additive noise": additive,
@@ -222,10 +229,10 @@ def fit_camera(sets, *, counts_per_e, segment_width_px=ONEVIEW_BIN8.segment_widt
             "gain": counts_per_e * camera.excess_factor / ONEVIEW_BIN8.excess_factor,
         }
 
-    camera, values = numbers(sets)
+    camera, values = numbers(sets, start)
     bands = np.array_split(np.arange(sets[0].shape[1]), n_blocks)
     jackknife = pd.DataFrame(
-        [numbers([np.delete(pair, band, axis=1) for pair in sets])[1] for band in bands]
+        [numbers([np.delete(pair, band, axis=1) for pair in sets], camera)[1] for band in bands]
     )
     errors = jackknife.std(ddof=0) * np.sqrt(n_blocks - 1)
     units = {"excess factor": "", "blur": "px", "gain": "counts/e-"}
@@ -239,3 +246,51 @@ def fit_camera(sets, *, counts_per_e, segment_width_px=ONEVIEW_BIN8.segment_widt
     )
     off = abs(values["gain"] - counts_per_e)
     return camera, table, bool(off > GAIN_TOLERANCE * counts_per_e and off > 2 * errors["gain"])
+
+
+def photon_transfer(sets, camera):
+    """Mean, variance and share of zeros of pixels sorted by local intensity: frames and model.
+
+    Returns
+    -------
+    pandas.DataFrame
+        mean, variance, zeros of the frames; model_mean, model_variance, model_zeros at the dose
+        whose clipped mean is the frames' [counts, counts^2, dimensionless].
+    """
+    counts = histograms(sets)
+    counts = counts[counts.sum(axis=1) >= LEAST_PIXELS]
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    electrons = np.linspace(0.05, 1.5 * shares.dot(class_values()).max() / camera.counts_per_e, 200)
+    model = pixel_probabilities(electrons, camera, additive_counts(camera))
+    fitting = np.interp(shares @ class_values(), model @ class_values(), electrons)
+    table = {}
+    for prefix, p in (("", shares), ("model_", pixel_probabilities(fitting, camera, additive_counts(camera)))):
+        mean = p @ class_values()
+        table |= {
+            f"{prefix}mean": mean,
+            f"{prefix}variance": p @ class_values() ** 2 - mean**2,
+            f"{prefix}zeros": p[:, 0],
+        }
+    return pd.DataFrame(table)
+
+
+def row_covariance(sets, camera, n_lags=48):
+    """Covariance of the noise along a row: frames and model [counts^2].
+
+    The model is the triangle of offsets that are common to a segment, plus the shared charge
+    of next neighbours, both scaled by the squared share of pixels that are not clipped.
+
+    Returns
+    -------
+    pandas.DataFrame
+        lag_px, covariance, model.
+    """
+    unclipped = 1 - np.mean([np.mean(pair == 0) for pair in sets])
+    mean_e = np.mean([pair.mean() for pair in sets]) / camera.counts_per_e
+    lags = np.arange(1, min(n_lags, sets[0].shape[2] // 2))
+    differences = [(pair[0] - pair[1]) / np.sqrt(2) for pair in sets]
+    found = [np.mean([np.mean(d[:, lag:] * d[:, :-lag]) for d in differences]) for lag in lags]
+    model = camera.segment_counts**2 * np.maximum(1 - lags / camera.segment_width_px, 0)
+    if camera.blur_px:
+        model[0] += camera.counts_per_e**2 * camera.excess_factor * mean_e * _neighbour_shares(camera.blur_px)
+    return pd.DataFrame({"lag_px": lags, "covariance": found, "model": model * unclipped**2})

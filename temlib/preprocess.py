@@ -33,6 +33,24 @@ def resize_as_authors(image, shape):
     return resize(image, shape, order=1, mode="edge", anti_aliasing=False, preserve_range=True).astype(np.float32)
 
 
+def hde_targets(hde, lde_shape):
+    """An HDE frame at LDE size, both ways.
+
+    Parameters
+    ----------
+    hde : Frame or dict of ndarray
+        The frame, or the two images that were stored in its place (see `fields.load_set`).
+    lde_shape : tuple of int
+
+    Returns
+    -------
+    area_mean, faithful : ndarray of float32, shape `lde_shape` [e- per HDE pixel]
+    """
+    if isinstance(hde, dict):
+        return hde["hde"], hde["hde_faithful"]
+    return bin_area(hde.image, hde.image.shape[0] // lde_shape[0]), resize_as_authors(hde.image, lde_shape)
+
+
 def min_max_scale(image):
     """Image on its own scale from minimum (0) to maximum (1)."""
     low, high = image.min(), image.max()

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# The tests, then the smoke profile through every notebook.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$here/setup.sh"
+cd "$here"
+"$python" -m ruff check .
+"$python" -m ruff format --check .
+exec "$python" -m pytest "$@"

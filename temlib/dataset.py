@@ -1,0 +1,207 @@
+"""The data of a run: collected from a source, counted, looked at and prepared set by set."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from temlib import zenodo
+from temlib.checks import set_numbers
+from temlib.camera import Camera
+from temlib.errors import TemlibError
+from temlib.fields import index_folder, load_set, write_fields
+from temlib.paths import ROOT, load_npz, save_npz
+from temlib.preprocess import hde_targets, prepare_pair
+
+ZENODO_FOLDER = ROOT / "data" / "zenodo"
+
+
+def collect(source, data_dir):
+    """Index the authors' data or a folder, and write `fields.csv` into the data folder of a run.
+
+    Parameters
+    ----------
+    source : str
+        "zenodo", fetched first, or the path of a folder (a relative one begins at the project).
+    data_dir : path
+
+    Returns
+    -------
+    refusals : list of str
+        A sentence for every file or set that cannot be used.
+
+    Raises
+    ------
+    TemlibError
+        If no set can be used.
+    """
+    data_dir = Path(data_dir)
+    if source == "zenodo":
+        zenodo.fetch(ZENODO_FOLDER)
+        source = ZENODO_FOLDER
+    fields, refusals = index_folder(ROOT / Path(source).expanduser())
+    if fields.empty:
+        raise TemlibError(" ".join(refusals[:3]) or f"{source} holds no set of an HDE and LDE frames.")
+    write_fields(fields, data_dir / "fields.csv")
+    return refusals
+
+
+def count_images(pairs):
+    """Pairs and fields per material and part: the counts of Table 1.
+
+    Parameters
+    ----------
+    pairs : pandas.DataFrame
+        As `fields.read_fields` returns it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        material, training_pairs, validation_pairs, training_fields, validation_fields.
+    """
+    by = pairs.groupby(["material", "split"], sort=False)
+    counts = pd.DataFrame({"pairs": by.size(), "fields": by["field"].nunique()}).unstack(fill_value=0)
+    words = {"train": "training", "val": "validation"}
+    counts.columns = [f"{words[split]}_{what}" for what, split in counts.columns]
+    columns = [f"{part}_{what}" for what in ("pairs", "fields") for part in words.values()]
+    materials = pairs["material"].unique()
+    return counts.reindex(index=materials, columns=columns, fill_value=0).rename_axis("material").reset_index()
+
+
+def examples(pairs):
+    """The first validation set of each material with its raw frames, for a sheet of frames."""
+    found = []
+    chosen = pairs[pairs["split"] == "val"] if (pairs["split"] == "val").any() else pairs
+    for material, rows in chosen.groupby("material", sort=False):
+        hde, (lde, *_) = load_set(pairs, rows["field"].iloc[0])
+        lde_pixel_nm = lde.pixel_size_nm[1] if lde.pixel_size_nm else np.nan
+        if isinstance(hde, dict):  # only the images of LDE size were stored
+            hde_image, hde_pixel_nm = hde["hde"], lde_pixel_nm
+        else:
+            hde_image, hde_pixel_nm = hde.image, hde.pixel_size_nm[1] if hde.pixel_size_nm else np.nan
+        found.append(
+            {
+                "material": material,
+                "field": rows["field"].iloc[0],
+                "hde": hde_image,
+                "hde_pixel_nm": hde_pixel_nm,
+                "hde_dose": hde_image.mean(),
+                "hde_exposure_s": np.nan if isinstance(hde, dict) else hde.exposure_s,
+                "lde": lde.image,
+                "lde_pixel_nm": lde_pixel_nm,
+                "lde_dose": lde.image.mean(),
+                "lde_exposure_s": lde.exposure_s,
+            }
+        )
+    return found
+
+
+def numbers_of_sets(pairs, truth_csv):
+    """`checks.set_numbers` of every set; the truth, where there is one, gives the particles."""
+    truth = pd.read_csv(truth_csv, keep_default_na=False) if Path(truth_csv).is_file() else None
+    rows = []
+    for field, of_field in pairs.groupby("field", sort=False):
+        hde, ldes = load_set(pairs, field)
+        lde = ldes[0]
+        particles = None
+        if truth is not None:
+            particles = truth[truth["field"] == field].copy()
+            for axis in ("row", "col"):  # the truth is told in the LDE frame; these are looked for in the HDE frame
+                particles[f"{axis}_px"] += of_field[f"drift_{axis}_px"].iloc[0]
+        numbers = set_numbers(
+            *hde_targets(hde, lde.image.shape),
+            lde.image,
+            pixel_size_nm=lde.pixel_size_nm[0] if lde.pixel_size_nm else None,
+            exposure_s=lde.exposure_s,
+            particles=particles,
+        )
+        rows.append({"field": field, "material": of_field["material"].iloc[0], **numbers})
+    return pd.DataFrame(rows)
+
+
+def repeated_exposures(pairs, most_fields):
+    """Two LDE frames of each of some fields, in counts, for the fit of the camera.
+
+    Fields are taken in turn from all materials. Empty where no field has two LDE frames of
+    one size whose file states the gain.
+
+    Returns
+    -------
+    sets : list of ndarray of shape (2, M, N)
+    counts_per_e : float or None
+    """
+    by_turn = pairs.assign(turn=pairs.groupby(["material", "lde"]).ngroup())
+    order = by_turn.groupby(["material", "field"], sort=False)["turn"].min().groupby("material").rank()
+    sets, gain = [], None
+    for _, field in order.sort_values(kind="stable").index:
+        _, ldes = load_set(pairs, field)
+        usable = len(ldes) >= 2 and ldes[0].counts_per_e and gain in (None, ldes[0].counts_per_e)
+        if usable and (not sets or sets[0].shape[1:] == ldes[0].image.shape):
+            gain = ldes[0].counts_per_e
+            sets.append(np.stack([lde.image * gain + lde.origin_counts for lde in ldes[:2]]))
+        if len(sets) == most_fields:
+            break
+    return sets, gain
+
+
+def prepare(pairs, run_dir, camera: Camera, report=print):
+    """Write `pairs/<field>.npz` of every set that has none yet.
+
+    Parameters
+    ----------
+    pairs : pandas.DataFrame
+        As `fields.read_fields` returns it.
+    run_dir : path
+    camera : Camera
+        Whose noise sets the bound on the drift.
+    report : callable
+        Takes a sentence for every set that is left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a field: material, found drift, bound, aligned; and true drift and error where known.
+    """
+    run_dir = Path(run_dir)
+    rows = []
+    for field, of_field in pairs.groupby("field", sort=False):
+        file = run_dir / "pairs" / f"{field}.npz"
+        if not file.is_file():
+            try:
+                hde, ldes = load_set(pairs, field)
+            except TemlibError as error:
+                report(f"left out: {error}")
+                continue
+            lde_e = np.stack([lde.image for lde in ldes])
+            arrays = prepare_pair(*hde_targets(hde, lde_e.shape[1:]), lde_e, camera)
+            truth = run_dir / "data" / "truth" / f"{field}.npz"
+            if truth.is_file():
+                arrays |= load_npz(truth)
+            pixel_size_nm = ldes[0].pixel_size_nm[0] if ldes[0].pixel_size_nm else np.nan
+            save_npz(file, **arrays, pixel_size_nm=np.float64(pixel_size_nm))
+        rows.append(_drift_row(field, of_field.iloc[0], load_npz(file)))
+    if not rows:
+        raise TemlibError("No set could be prepared: the sentences above say why; mend the files or fields.csv.")
+    return pd.DataFrame(rows)
+
+
+def _drift_row(field, row, pair):
+    found, bound = pair["drift_px"], pair["drift_bound_px"].max()
+    numbers = {
+        "field": field,
+        "material": row["material"],
+        "found_row_px": found[0],
+        "found_col_px": found[1],
+        "found_px": np.hypot(*found),
+        "bound_px": bound,
+        "aligned": bool(pair["aligned"]),
+    }
+    if "drift_row_px" in row:
+        error = np.abs(found - [row["drift_row_px"], row["drift_col_px"]]).max()
+        numbers |= {
+            "true_row_px": row["drift_row_px"],
+            "true_col_px": row["drift_col_px"],
+            "error_px": error,
+            "within": bool(error <= (0.5 if bound <= 0.2 else 2.5 * bound)) if pair["aligned"] else None,
+        }
+    return numbers
