@@ -43,13 +43,12 @@ def look(path):
         frame = read_single(path)
     except TemlibError as error:
         return Recording(path, error=str(error))
-    edges = set(frame.pixel_size_nm or ())
     return Recording(
         path,
         shape=frame.image.shape,
         exposure_s=frame.exposure_s or math.nan,
         dose_e_per_px=float(frame.image.mean()) if frame.unit == "e-" else math.nan,
-        pixel_size_nm=edges.pop() if len(edges) == 1 else math.nan,
+        pixel_size_nm=frame.square_pixel_nm or math.nan,
         recorded_at=frame.recorded_at,
         notes=frame.notes,
     )

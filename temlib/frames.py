@@ -5,6 +5,7 @@ file can say so, a pixel size that can be believed, and one sentence where a fil
 """
 
 import logging
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -53,6 +54,12 @@ class Frame:
     counts_per_e: float | None = None
     recorded_at: datetime | None = None
     notes: tuple = ()
+
+    @property
+    def square_pixel_nm(self):
+        """Edge of a pixel [nm] where both edges agree within 0.1 %, as a diameter needs; else None."""
+        edges = self.pixel_size_nm
+        return edges[0] if edges and math.isclose(*edges, rel_tol=1e-3) else None
 
 
 def read_frame(path, *, warn=True):

@@ -70,6 +70,15 @@ def test_a_written_frame_reads_back_in_electrons_with_its_calibration(tmp_path):
     assert frame.notes == ()
 
 
+def test_unequal_pixel_edges_are_kept_but_make_no_square_pixel(tmp_path):
+    def square(edges):
+        return read_frame(write(tmp_path / "a.tif", pixel_size_nm=edges)).square_pixel_nm
+
+    assert square((2.5, 3.0)) is None
+    assert square((2.5, 2.501)) == pytest.approx(2.5)
+    assert square(None) is None
+
+
 def test_rosettasciio_reads_the_written_calibration_as_it_reads_the_papers(tmp_path):
     [signal] = rsciio.tiff.file_reader(str(write(tmp_path / "a.tif", pixel_size_nm=(2.5, 3.0))))
     height, width = signal["axes"]
