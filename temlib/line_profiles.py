@@ -197,7 +197,7 @@ def fit_sphere(distance_nm, intensity, outside, *, centre_nm, diameter_nm, centr
         return failed("no sphere stands out from the noise", used, p_value)
     if np.abs(x - x0).max() > 0.95 * r:  # going in circles; a point on the edge, where the law is steep
         return failed("the points do not settle on a diameter", used, p_value)
-    if np.any(fit.active_mask[:2]):
+    if np.any(fit.active_mask[:2]) or np.linalg.matrix_rank(fit.jac) < 3:
         return failed("no diameter fits within the search", used, p_value)
 
     inverse = np.linalg.inv(fit.jac.T @ fit.jac)
