@@ -69,9 +69,7 @@ def pixel_size_nm(signal, notes):
     """
     # RosettaSciIO passes on the scale that ImageJ wrote, but of its units only "micron".
     description = str(signal.get("original_metadata", {}).get("ImageDescription", ""))
-    imagej = (
-        re.search(r"^unit=(.*)$", description, re.MULTILINE) if description.startswith("ImageJ=") else None
-    )
+    imagej = re.search(r"^unit=(.*)$", description, re.MULTILINE) if description.startswith("ImageJ=") else None
     edges = []
     for axis in signal["axes"][-2:]:
         stated = axis.get("units") or (imagej and imagej[1])
@@ -123,9 +121,7 @@ def _intensity(signal):
     original = signal.get("original_metadata", {})
     brightness = _at(original, "ImageList", "TagGroup0", "ImageData", "Calibrations", "Brightness")
     if brightness:
-        return brightness.get("Units") or "", *map(
-            _number, (brightness.get("Origin"), brightness.get("Scale"))
-        )
+        return brightness.get("Units") or "", *map(_number, (brightness.get("Origin"), brightness.get("Scale")))
     if "65022" in original:
         return original["65022"], *map(_number, (original.get("65024", 0), original.get("65025")))
     quality = signal.get("metadata", {}).get("Signal", {})

@@ -174,9 +174,7 @@ def fit_once(sets, camera):
         camera = replace(camera, blur_px=blur)
     pattern = _fixed_pattern_variance(sets, unclipped)
     white = np.sqrt(max(additive**2 - segment**2 - max(pattern, 0), 0))
-    camera = replace(
-        camera, white_counts=white, segment_counts=segment, fixed_pattern_counts=np.sqrt(max(pattern, 0))
-    )
+    camera = replace(camera, white_counts=white, segment_counts=segment, fixed_pattern_counts=np.sqrt(max(pattern, 0)))
     return camera, additive
 
 
@@ -231,9 +229,7 @@ def fit_camera(sets, *, counts_per_e, segment_width_px=ONEVIEW_BIN8.segment_widt
 
     camera, values = numbers(sets, start)
     bands = np.array_split(np.arange(sets[0].shape[1]), n_blocks)
-    jackknife = pd.DataFrame(
-        [numbers([np.delete(pair, band, axis=1) for pair in sets], camera)[1] for band in bands]
-    )
+    jackknife = pd.DataFrame([numbers([np.delete(pair, band, axis=1) for pair in sets], camera)[1] for band in bands])
     errors = jackknife.std(ddof=0) * np.sqrt(n_blocks - 1)
     units = {"excess factor": "", "blur": "px", "gain": "counts/e-"}
     table = pd.DataFrame(
@@ -264,7 +260,10 @@ def photon_transfer(sets, camera):
     model = pixel_probabilities(electrons, camera, additive_counts(camera))
     fitting = np.interp(shares @ class_values(), model @ class_values(), electrons)
     table = {}
-    for prefix, p in (("", shares), ("model_", pixel_probabilities(fitting, camera, additive_counts(camera)))):
+    for prefix, p in (
+        ("", shares),
+        ("model_", pixel_probabilities(fitting, camera, additive_counts(camera))),
+    ):
         mean = p @ class_values()
         table |= {
             f"{prefix}mean": mean,

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from temlib import zenodo
-from temlib.checks import set_numbers
 from temlib.camera import Camera
+from temlib.checks import set_numbers
 from temlib.errors import TemlibError
 from temlib.fields import index_folder, load_set, write_fields
 from temlib.paths import ROOT, load_npz, save_npz
@@ -59,10 +59,9 @@ def count_images(pairs):
     pandas.DataFrame
         material, training_pairs, validation_pairs, training_fields, validation_fields.
     """
-    by = pairs.groupby(["material", "split"], sort=False)
-    counts = pd.DataFrame({"pairs": by.size(), "fields": by["field"].nunique()}).unstack(fill_value=0)
     words = {"train": "training", "val": "validation"}
-    counts.columns = [f"{words[split]}_{what}" for what, split in counts.columns]
+    counts = pairs.pivot_table(index="material", columns="split", values="field", aggfunc=["size", "nunique"], fill_value=0)
+    counts.columns = [f"{words[split]}_{'pairs' if how == 'size' else 'fields'}" for how, split in counts.columns]
     columns = [f"{part}_{what}" for what in ("pairs", "fields") for part in words.values()]
     materials = pairs["material"].unique()
     return counts.reindex(index=materials, columns=columns, fill_value=0).rename_axis("material").reset_index()
@@ -73,22 +72,21 @@ def examples(pairs):
     found = []
     chosen = pairs[pairs["split"] == "val"] if (pairs["split"] == "val").any() else pairs
     for material, rows in chosen.groupby("material", sort=False):
-        hde, (lde, *_) = load_set(pairs, rows["field"].iloc[0])
-        lde_pixel_nm = lde.pixel_size_nm[1] if lde.pixel_size_nm else np.nan
-        if isinstance(hde, dict):  # only the images of LDE size were stored
-            hde_image, hde_pixel_nm = hde["hde"], lde_pixel_nm
-        else:
-            hde_image, hde_pixel_nm = hde.image, hde.pixel_size_nm[1] if hde.pixel_size_nm else np.nan
+        field, _, hde, (lde, *_) = next(usable_sets(rows), (None, None, None, [None]))
+        if field is None:
+            continue
+        stored = isinstance(hde, dict)  # only the images of LDE size
+        hde_image = hde["hde"] if stored else hde.image
         found.append(
             {
                 "material": material,
-                "field": rows["field"].iloc[0],
+                "field": field,
                 "hde": hde_image,
-                "hde_pixel_nm": hde_pixel_nm,
+                "hde_pixel_nm": (lde if stored else hde).square_pixel_nm,
                 "hde_dose": hde_image.mean(),
-                "hde_exposure_s": np.nan if isinstance(hde, dict) else hde.exposure_s,
+                "hde_exposure_s": None if stored else hde.exposure_s,
                 "lde": lde.image,
-                "lde_pixel_nm": lde_pixel_nm,
+                "lde_pixel_nm": lde.square_pixel_nm,
                 "lde_dose": lde.image.mean(),
                 "lde_exposure_s": lde.exposure_s,
             }
@@ -96,26 +94,47 @@ def examples(pairs):
     return found
 
 
+def usable_sets(pairs, report=print):
+    """Read set after set; one that cannot be used is told and passed over.
+
+    Yields
+    ------
+    field : str
+    row : pandas.Series
+        The field's first row of `pairs`.
+    hde, ldes
+        As `fields.load_set` returns them.
+    """
+    for field, rows in pairs.groupby("field", sort=False):
+        try:
+            hde, ldes = load_set(pairs, field)
+        except TemlibError as error:
+            report(f"left out: {error}")
+            continue
+        yield field, rows.iloc[0], hde, ldes
+
+
 def numbers_of_sets(pairs, truth_csv):
     """`checks.set_numbers` of every set; the truth, where there is one, gives the particles."""
     truth = pd.read_csv(truth_csv, keep_default_na=False) if Path(truth_csv).is_file() else None
     rows = []
-    for field, of_field in pairs.groupby("field", sort=False):
-        hde, ldes = load_set(pairs, field)
-        lde = ldes[0]
+    for field, row, hde, (lde, *_) in usable_sets(pairs):
         particles = None
         if truth is not None:
             particles = truth[truth["field"] == field].copy()
-            for axis in ("row", "col"):  # the truth is told in the LDE frame; these are looked for in the HDE frame
-                particles[f"{axis}_px"] += of_field[f"drift_{axis}_px"].iloc[0]
+            for axis in (
+                "row",
+                "col",
+            ):  # the truth is told in the LDE frame; these are looked for in the HDE frame
+                particles[f"{axis}_px"] += row[f"drift_{axis}_px"]
         numbers = set_numbers(
             *hde_targets(hde, lde.image.shape),
             lde.image,
-            pixel_size_nm=lde.pixel_size_nm[0] if lde.pixel_size_nm else None,
+            pixel_size_nm=lde.square_pixel_nm,
             exposure_s=lde.exposure_s,
             particles=particles,
         )
-        rows.append({"field": field, "material": of_field["material"].iloc[0], **numbers})
+        rows.append({"field": field, "material": row["material"], **numbers})
     return pd.DataFrame(rows)
 
 
@@ -163,23 +182,21 @@ def prepare(pairs, run_dir, camera: Camera, report=print):
         One row a field: material, found drift, bound, aligned; and true drift and error where known.
     """
     run_dir = Path(run_dir)
-    rows = []
-    for field, of_field in pairs.groupby("field", sort=False):
-        file = run_dir / "pairs" / f"{field}.npz"
-        if not file.is_file():
-            try:
-                hde, ldes = load_set(pairs, field)
-            except TemlibError as error:
-                report(f"left out: {error}")
-                continue
-            lde_e = np.stack([lde.image for lde in ldes])
-            arrays = prepare_pair(*hde_targets(hde, lde_e.shape[1:]), lde_e, camera)
-            truth = run_dir / "data" / "truth" / f"{field}.npz"
-            if truth.is_file():
-                arrays |= load_npz(truth)
-            pixel_size_nm = ldes[0].pixel_size_nm[0] if ldes[0].pixel_size_nm else np.nan
-            save_npz(file, **arrays, pixel_size_nm=np.float64(pixel_size_nm))
-        rows.append(_drift_row(field, of_field.iloc[0], load_npz(file)))
+    done = [name for name in pairs["field"].unique() if (run_dir / "pairs" / f"{name}.npz").is_file()]
+    for field, _, hde, ldes in usable_sets(pairs[~pairs["field"].isin(done)], report):
+        lde_e = np.stack([lde.image for lde in ldes])
+        arrays = prepare_pair(*hde_targets(hde, lde_e.shape[1:]), lde_e, camera)
+        truth = run_dir / "data" / "truth" / f"{field}.npz"
+        if truth.is_file():
+            arrays |= load_npz(truth)
+        pixel_size_nm = np.float64(ldes[0].square_pixel_nm or np.nan)
+        save_npz(run_dir / "pairs" / f"{field}.npz", **arrays, pixel_size_nm=pixel_size_nm)
+        done.append(field)
+    firsts = pairs.drop_duplicates("field").set_index("field")
+    rows = [
+        _drift_row(field, row, load_npz(run_dir / "pairs" / f"{field}.npz"))
+        for field, row in firsts.loc[[name for name in firsts.index if name in done]].iterrows()
+    ]
     if not rows:
         raise TemlibError("No set could be prepared: the sentences above say why; mend the files or fields.csv.")
     return pd.DataFrame(rows)

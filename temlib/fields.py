@@ -51,9 +51,7 @@ def read_fields(path):
 
 def _parse(path):
     try:
-        fields = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True
-        )
+        fields = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
     except FileNotFoundError as error:
         raise TemlibError(f"{path} is missing: run notebook 01, or `temlib index` on your folder.") from error
     except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
@@ -61,9 +59,7 @@ def _parse(path):
     if missing := [name for name in NAMES if name not in fields]:
         raise TemlibError(f"{path} lacks the column {', '.join(missing)}: {', '.join(NAMES)} are needed.")
     if fields.empty:
-        raise TemlibError(
-            f"{path} has no row: one row for each pair of an LDE frame and its HDE frame is needed."
-        )
+        raise TemlibError(f"{path} has no row: one row for each pair of an LDE frame and its HDE frame is needed.")
     fields[NAMES] = fields[NAMES].apply(lambda column: column.str.strip())
     for name in dict.fromkeys([*NUMBERS, *(name for name in fields if name.endswith(("_s", "_px", "_nm")))]):
         column = fields.get(name, pd.Series("", fields.index)).str.strip()
@@ -82,9 +78,7 @@ def _parse(path):
         if row.split not in ("train", "val"):
             raise TemlibError(f"{path} puts {row.field} into {row.split!r}: train or val is needed.")
         if not (row.hde and row.lde):
-            raise TemlibError(
-                f"{path} lacks the HDE or the LDE file of {row.field}: both are needed in a row."
-            )
+            raise TemlibError(f"{path} lacks the HDE or the LDE file of {row.field}: both are needed in a row.")
     for name in ("hde", "lde"):
         fields[name] = [os.path.abspath(path.parent / file) for file in fields[name]]
     if (twice := fields.duplicated(["field", "lde"])).any():
@@ -240,9 +234,7 @@ def load_set(fields, field):
     if rows.empty:
         raise TemlibError(f"There is no field {field!r} in the table: choose one of its column `field`.")
     ldes = [_complete(read_single(Path(row.lde)), row) for row in rows.itertuples()]
-    shapes = [
-        (Path(row.lde), lde.image.shape, math.nan) for row, lde in zip(rows.itertuples(), ldes, strict=True)
-    ]
+    shapes = [(Path(row.lde), lde.image.shape, math.nan) for row, lde in zip(rows.itertuples(), ldes, strict=True)]
     hde_path = Path(rows.hde.iloc[0])
     hde = stored_targets(hde_path) if hde_path.suffix == ".npz" else read_single(hde_path)
     shape = hde["hde"].shape if isinstance(hde, dict) else hde.image.shape

@@ -168,7 +168,5 @@ def write_gatan_tiff(path, counts, *, pixel_size_nm, exposure_s, counts_per_e, t
             description=title,
             metadata=None,  # nor a date, nor a software version: the same frame gives the same bytes
             software=False,
-            extratags=gatan.tiff_tags(
-                pixel_size_nm=pixel_size_nm, exposure_s=exposure_s, counts_per_e=counts_per_e
-            ),
+            extratags=gatan.tiff_tags(pixel_size_nm=pixel_size_nm, exposure_s=exposure_s, counts_per_e=counts_per_e),
         )

@@ -73,9 +73,7 @@ def _group(tree):
         else:  # one element in the type description, its type, the number
             kind, payload = DATA, struct.pack(">4sqq", b"%%%%", 1, FLOAT64) + struct.pack("<d", value)
         encoded = name.encode()
-        content += (
-            struct.pack(">bh", kind, len(encoded)) + encoded + struct.pack(">q", len(payload)) + payload
-        )
+        content += struct.pack(">bh", kind, len(encoded)) + encoded + struct.pack(">q", len(payload)) + payload
     return content
 
 
@@ -84,8 +82,6 @@ def tag_tree(stream):
     reader = DigitalMicrographReader(io.BytesIO(stream))
     try:
         reader.parse_file()
-    except (
-        Exception
-    ):  # its parser fails in as many ways as bytes can be wrong, and the image does not need them
+    except Exception:  # its parser fails in as many ways as bytes can be wrong, and the image does not need them
         return {}
     return reader.tags_dict

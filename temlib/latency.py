@@ -113,9 +113,7 @@ def latency_table(network, *, size_px, repeats=100, warmup=10, on_devices=None):
             }
             transfer = measure == "with transfer"
             if not (is_cpu and transfer):
-                times = waiting_times_ms(
-                    network, frame, device, repeats=repeats, warmup=warmup, transfer=transfer
-                )
+                times = waiting_times_ms(network, frame, device, repeats=repeats, warmup=warmup, transfer=transfer)
                 row |= {"repeats": repeats} | summary(times)
             rows.append(row)
     network.to("cpu")

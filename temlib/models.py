@@ -5,6 +5,7 @@ Nothing that is loaded can run code. Knows nothing of data and training.
 
 import json
 from pathlib import Path
+from pickle import UnpicklingError
 
 import segmentation_models_pytorch as smp
 import torch
@@ -56,7 +57,7 @@ def _encoder_from_file(path):
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
         encoder.load_state_dict({key: value for key, value in state.items() if not key.startswith("fc.")})
-    except (OSError, RuntimeError, SafetensorError, ValueError, KeyError, AttributeError, EOFError) as error:
+    except (OSError, RuntimeError, SafetensorError, UnpicklingError, ValueError, AttributeError, EOFError) as error:
         raise ModelFileError(
             f"encoder_weights: {path} is no ResNet-18 state dict ({type(error).__name__}): give a .pth or "
             '.safetensors file as torchvision writes it, or "imagenet" or "random".'

@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter, zoom
 
-from temlib.errors import ProfileError
-
 
 @dataclass(frozen=True)
 class Material:
@@ -40,6 +38,7 @@ MATERIALS = {
     "alumina": Material((560.0,), True),
 }
 DIAMETER_RANGE_NM = (30.0, 200.0)
+PLANTED_FIELD_NM = 560.0
 SHAPES = ("sphere", "facet", "rod", "core_shell")
 
 
@@ -208,7 +207,12 @@ def draw_particle(material, rng, *, diameter_nm=None, **place):
         wave = rng.uniform(0.5, 2) / diameter_nm
         direction = rng.uniform(0, 2 * np.pi)
         ripple = (
-            (rng.uniform(0.05, 0.25), wave * np.cos(direction), wave * np.sin(direction), rng.uniform(0, 2 * np.pi)),
+            (
+                rng.uniform(0.05, 0.25),
+                wave * np.cos(direction),
+                wave * np.sin(direction),
+                rng.uniform(0, 2 * np.pi),
+            ),
         )
     angle = rng.uniform(0, np.pi)
     return Particle(
@@ -261,23 +265,13 @@ def planted_specimen(*, size_px, pixel_size_nm, rng):
 
     An isolated particle of 95 nm, a pair of 58 and 73 nm whose centres are 78 nm apart, a
     region of nine particles that overlap and one of three. Places are fractions of the field,
-    lengths are nanometres.
+    lengths are nanometres; the field must be at least PLANTED_FIELD_NM wide.
 
     Returns
     -------
     particles : list of Particle
         `group` names what each is planted for.
-
-    Raises
-    ------
-    ProfileError
-        If the field is smaller than 560 nm, which the four groups need.
     """
-    if size_px * pixel_size_nm < 560:
-        raise ProfileError(
-            f"A field of {size_px} px of {pixel_size_nm:g} nm is {size_px * pixel_size_nm:.0f} nm wide: the planted "
-            "particles need 560 nm. Raise lde_size_px or pixel_size_nm in the profile."
-        )
     free_path = MATERIALS["silicate"].mean_free_path_nm[0]
 
     def sphere(group, place, offset_nm, diameter_nm, path_nm=free_path):

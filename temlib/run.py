@@ -94,8 +94,10 @@ def _claimed(run_dir, name, parameters):
                     "that folder to start afresh, or put the values back to go on."
                 )
             if before["git_commit"] != commit:
-                print(f"Note: runs/{name} was begun by other code ({str(before['git_commit'])[:8]}, now "
-                      f"{str(commit)[:8]}); delete the folder to compute everything anew.")
+                print(
+                    f"Note: runs/{name} was begun by other code ({str(before['git_commit'])[:8]}, now "
+                    f"{str(commit)[:8]}); delete the folder to compute everything anew."
+                )
         else:
             with whole_file(profile_file) as partial:
                 partial.write_text(json.dumps(this, indent=2) + "\n")

@@ -13,6 +13,7 @@ import pandas as pd
 
 from temlib import phantom
 from temlib.camera import FULL_SCALE_COUNTS, ONEVIEW_BIN8, expose, expose_long, fixed_pattern, to_counts
+from temlib.errors import ProfileError
 from temlib.frames import write_gatan_tiff
 from temlib.paths import save_npz, whole_file
 from temlib.preprocess import bin_area, resize_as_authors
@@ -75,7 +76,12 @@ def make_field(folder, name, *, seed, size_px, binning, pixel_size_nm, max_drift
 
     step_nm = pixel_size_nm / binning
     margin_px = int(np.ceil(max_drift_px))
-    grid = {"size_px": size_px, "pixel_size_nm": pixel_size_nm, "oversampling": binning, "margin_px": margin_px}
+    grid = {
+        "size_px": size_px,
+        "pixel_size_nm": pixel_size_nm,
+        "oversampling": binning,
+        "margin_px": margin_px,
+    }
     wide = phantom.transmission(
         phantom.draw_depth(particles, **grid),
         step_nm=step_nm,
@@ -107,14 +113,21 @@ def make_field(folder, name, *, seed, size_px, binning, pixel_size_nm, max_drift
     else:
         electrons = hde / np.float32(ONEVIEW_BIN8.counts_per_e)
         save_npz(
-            folder / hde_file, hde=bin_area(electrons, binning), hde_faithful=resize_as_authors(electrons, (size_px, size_px))
+            folder / hde_file,
+            hde=bin_area(electrons, binning),
+            hde_faithful=resize_as_authors(electrons, (size_px, size_px)),
         )
     for lde_file in lde_files:
         counts = expose(
             transmission * beam, dose_e_per_px=lde_dose, camera=ONEVIEW_BIN8, rng=rng, fixed_pattern=pattern
         )
         write_gatan_tiff(
-            folder / lde_file, counts, pixel_size_nm=pixel_size_nm, exposure_s=LDE_EXPOSURE_S, title=name, **tiff
+            folder / lde_file,
+            counts,
+            pixel_size_nm=pixel_size_nm,
+            exposure_s=LDE_EXPOSURE_S,
+            title=name,
+            **tiff,
         )
     save_npz(folder / "truth" / f"{name}.npz", transmission=transmission.astype(np.float32))
     rows = [
@@ -184,8 +197,20 @@ def simulate(folder, *, train_fields, validation_fields, hde_frames_kept, report
         Takes one line of progress.
     **field_options
         As for `make_field`.
+
+    Raises
+    ------
+    ProfileError
+        If the planted particles do not fit into the field.
     """
     folder = Path(folder)
+    width_nm = field_options["size_px"] * field_options["pixel_size_nm"]
+    if width_nm < phantom.PLANTED_FIELD_NM:
+        raise ProfileError(
+            f"A field of {field_options['size_px']} px of {field_options['pixel_size_nm']:g} nm is {width_nm:.0f} nm "
+            f"wide: the particles that the paper measures need {phantom.PLANTED_FIELD_NM:.0f} nm. "
+            "Take more pixels, or larger ones."
+        )
     if (folder / "fields.csv").is_file():
         return
     names = field_names(train_fields, validation_fields)

@@ -37,7 +37,9 @@ def training_arrays(pair_files, mode):
     for file in pair_files:
         pair = load_npz(file)
         target = (
-            pair["hde"] / pair["hde_background_e"] - 1 if mode == "corrected" else faithful_scale(pair["hde_faithful"], 0, 100)
+            pair["hde"] / pair["hde_background_e"] - 1
+            if mode == "corrected"
+            else faithful_scale(pair["hde_faithful"], 0, 100)
         )
         for lde, background in zip(pair["lde"], pair["background_e"], strict=True):
             inputs.append(network_input(lde, background, mode))
@@ -141,11 +143,23 @@ class _EndOfEpoch(pl.Callback):
         last, left = denoiser.history[-1], trainer.max_epochs - denoiser.current_epoch - 1
         self.report(
             f"epoch {last['epoch']}/{trainer.max_epochs}: training {last['training_loss']:.4f}, "
-            f"validation {last['validation_loss']:.4f}, {seconds:.1f} s, about {left * seconds / 60:.0f} min left"
+            f"validation {last['validation_loss']:.4f}, {seconds:.1f} s, {left * seconds / 60:.0f} min left"
         )
 
 
-def fit(network, training, validation, checkpoint, *, epochs, seed, batch_size, learning_rate, precision, report=print):
+def fit(
+    network,
+    training,
+    validation,
+    checkpoint,
+    *,
+    epochs,
+    seed,
+    batch_size,
+    learning_rate,
+    precision,
+    report=print,
+):
     """Train a network, from its last checkpoint if there is one.
 
     Parameters
@@ -177,16 +191,15 @@ def fit(network, training, validation, checkpoint, *, epochs, seed, batch_size, 
         If the checkpoint is damaged.
     """
     checkpoint = Path(checkpoint)
-    denoiser = Denoiser(
-        network, training, validation, seed=seed, batch_size=batch_size, learning_rate=learning_rate
-    )
+    denoiser = Denoiser(network, training, validation, seed=seed, batch_size=batch_size, learning_rate=learning_rate)
     if checkpoint.is_file():
         try:
             stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
             done = len(stored["history"])
         except Exception as error:  # torch raises whatever the damaged bytes lead it to
             raise ModelFileError(
-                f"{checkpoint.name} is damaged ({type(error).__name__}): delete it, and training starts from the beginning."
+                f"{checkpoint.name} is damaged ({type(error).__name__}): delete it, and training "
+                "starts from the beginning."
             ) from error
         report(f"going on after epoch {done} of {epochs}")
         if done >= epochs:

@@ -51,9 +51,7 @@ def test_conda_users_get_everything_but_this_project_from_conda_forge(conda):
 
 
 def test_conda_users_get_a_python_that_the_project_supports(project, conda):
-    (python,) = (
-        entry for entry in conda["dependencies"] if isinstance(entry, str) and entry.startswith("python=")
-    )
+    (python,) = (entry for entry in conda["dependencies"] if isinstance(entry, str) and entry.startswith("python="))
     assert python == f"python={project['requires-python'].removeprefix('>=')}"
 
 
@@ -66,9 +64,7 @@ def test_the_lock_pins_every_package_with_its_hashes_and_every_direct_dependency
 
 def test_the_lock_names_no_index_and_no_other_address(lock):
     assert "://" not in lock
-    assert not re.search(
-        r"^\s*(-i|--index-url|--extra-index-url|--find-links|-f)\b", lock, flags=re.MULTILINE
-    )
+    assert not re.search(r"^\s*(-i|--index-url|--extra-index-url|--find-links|-f)\b", lock, flags=re.MULTILINE)
 
 
 def test_the_core_holds_no_torch(project):

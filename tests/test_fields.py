@@ -230,9 +230,7 @@ def test_lde_frames_of_two_sizes_are_no_set(tmp_path):
 
 def test_a_stack_is_no_frame_of_a_pair(tmp_path):
     authors_layout(tmp_path, 2)
-    tifffile.imwrite(
-        tmp_path / "0004.tif", np.random.default_rng(0).random((5, *LDE)), photometric="minisblack"
-    )
+    tifffile.imwrite(tmp_path / "0004.tif", np.random.default_rng(0).random((5, *LDE)), photometric="minisblack")
     sets, [sentence] = good_sets(tmp_path)
     assert sets == ["0000"]
     assert "0004.tif is a stack of 5 images" in sentence
@@ -401,9 +399,7 @@ def test_stored_targets_take_the_place_of_an_hde_frame(tmp_path):
     assert len(index_folder(tmp_path)[0]) == 3
 
 
-@pytest.mark.parametrize(
-    "arrays", [{"hde": np.ones(LDE)}, {"hde": np.ones(LDE), "hde_faithful": np.ones(HDE)}]
-)
+@pytest.mark.parametrize("arrays", [{"hde": np.ones(LDE)}, {"hde": np.ones(LDE), "hde_faithful": np.ones(HDE)}])
 def test_stored_targets_that_lack_one_are_refused(tmp_path, arrays):
     fields = stored_in_place_of_the_hde_frame(tmp_path, **arrays)
     with pytest.raises(TemlibError, match="lacks hde and hde_faithful of one shape"):

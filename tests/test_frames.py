@@ -175,10 +175,7 @@ def pixel_size(scale, unit):
     [
         *[(2.5e-9, unit) for unit in ("m", "meter", "Metre")],
         *[(2.5e-6, unit) for unit in ("mm", "millimeter")],
-        *[
-            (2.5e-3, unit)
-            for unit in ("um", "µm", "\N{GREEK SMALL LETTER MU}m", "ƒÊm", "Âµm", "Î¼m", r"\u00B5m")
-        ],
+        *[(2.5e-3, unit) for unit in ("um", "µm", "\N{GREEK SMALL LETTER MU}m", "ƒÊm", "Âµm", "Î¼m", r"\u00B5m")],
         *[(2.5e-3, unit) for unit in ("micron", "Microns", "micrometer", "micrometre", "micrometers\0")],
         *[(2.5, unit) for unit in ("nm", "nanometer", " nm ")],
         *[(2500.0, unit) for unit in ("pm", "picometer")],

@@ -73,9 +73,7 @@ def saved_results(path):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "record.save":
             given = dict(zip(("figure", "table", "stem", "out_dir"), node.args, strict=False))
             given |= {keyword.arg: keyword.value for keyword in node.keywords}
-            assert isinstance(given["stem"], ast.Constant), (
-                "a stem is written out, so that it can be looked for"
-            )
+            assert isinstance(given["stem"], ast.Constant), "a stem is written out, so that it can be looked for"
             results[given["stem"].value] = ast.unparse(given["figure"]) != "None"
     return results
 

@@ -12,9 +12,7 @@ from temlib.frames import read_frame, write_gatan_tiff
 from temlib.paths import ROOT
 
 REAL = ROOT.parent / "shared" / "real"
-pytestmark = pytest.mark.skipif(
-    not REAL.is_dir(), reason="no folder ../shared/real with real microscope files"
-)
+pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="no folder ../shared/real with real microscope files")
 
 LDE_FRAMES = ["train_0001.tif", "train_0002.tif", "val_0001.tif", "val_0002.tif"]
 

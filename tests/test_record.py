@@ -33,9 +33,7 @@ def figure_of(table):
 
 def test_figure_numbers_and_origin_lie_under_one_stem(run_dir, table):
     record.save(figure_of(table), table, "table_2_quality", run_dir / "figures")
-    assert sorted(os.listdir(run_dir / "figures")) == [
-        f"table_2_quality.{kind}" for kind in ("csv", "json", "png")
-    ]
+    assert sorted(os.listdir(run_dir / "figures")) == [f"table_2_quality.{kind}" for kind in ("csv", "json", "png")]
 
 
 def test_numbers_are_written_with_ten_digits_and_without_an_index(run_dir, table):

@@ -176,9 +176,7 @@ def test_an_archive_is_unpacked_into_a_folder_of_its_name(suffix, zenodo, tmp_pa
 
 
 def test_two_archives_of_one_stem_do_not_share_a_folder(zenodo, tmp_path):
-    zenodo.publish(
-        {"Ni.zip": zip_of({"a.tif": b"1"}), "Ni.tar": tar_of([(tarfile.TarInfo("b.tif"), b"2")], "w")}
-    )
+    zenodo.publish({"Ni.zip": zip_of({"a.tif": b"1"}), "Ni.tar": tar_of([(tarfile.TarInfo("b.tif"), b"2")], "w")})
     paths = fetch(tmp_path, base_url=zenodo.base_url, progress=False)
     assert [path.name for path in paths] == ["Ni.zip_unpacked", "Ni.tar_unpacked"]
     assert [everything_in(path) for path in paths] == [["a.tif"], ["b.tif"]]
@@ -200,18 +198,14 @@ ESCAPES = {
 
 
 @pytest.mark.parametrize("name", ESCAPES)
-def test_an_archive_that_reaches_outside_its_folder_is_refused_and_nothing_of_it_is_unpacked(
-    name, zenodo, tmp_path
-):
+def test_an_archive_that_reaches_outside_its_folder_is_refused_and_nothing_of_it_is_unpacked(name, zenodo, tmp_path):
     zenodo.publish({name: ESCAPES[name]})
     with pytest.raises(DownloadError, match="only files and folders inside its own folder"):
         fetch(tmp_path / "in", base_url=zenodo.base_url, progress=False)
     assert everything_in(tmp_path) == ["in", f"in/{name}"]
 
 
-@pytest.mark.parametrize(
-    "key", ["../outside.tif", "/outside.tif", "a/../../outside.tif", "C:\\outside.tif", ""]
-)
+@pytest.mark.parametrize("key", ["../outside.tif", "/outside.tif", "a/../../outside.tif", "C:\\outside.tif", ""])
 def test_a_record_whose_file_name_reaches_outside_the_folder_is_refused(key, zenodo, tmp_path):
     zenodo.publish({"0000.tif": b"1"}, key=key)
     with pytest.raises(DownloadError, match="file name"):
@@ -252,9 +246,7 @@ def test_a_connection_that_fails_once_is_tried_again(zenodo, tmp_path):
 def test_other_bytes_than_the_checksum_promises_are_thrown_away(zenodo, tmp_path):
     zenodo.publish({"0000.tif": b"as deposited"})
     zenodo.answers[content_address("0000.tif")] = (200, b"as a proxy had", None)
-    with pytest.raises(
-        DownloadError, match=r"0000\.tif arrived, but not with the checksum .*md5:[0-9a-f]{32}"
-    ):
+    with pytest.raises(DownloadError, match=r"0000\.tif arrived, but not with the checksum .*md5:[0-9a-f]{32}"):
         fetch(tmp_path, base_url=zenodo.base_url, progress=False)
     assert everything_in(tmp_path) == []
 
@@ -283,9 +275,7 @@ def test_a_server_that_cannot_be_reached_leads_to_the_download_by_hand(zenodo, t
 
 def test_too_little_disk_is_told_before_anything_is_fetched(zenodo, tmp_path):
     zenodo.publish({"Ni.zip": b"small"}, size=10**18)  # an exabyte
-    with pytest.raises(
-        DownloadError, match=r"are free in .*2000000000\.000 GB are needed"
-    ):  # archive and content
+    with pytest.raises(DownloadError, match=r"are free in .*2000000000\.000 GB are needed"):  # archive and content
         fetch(tmp_path, base_url=zenodo.base_url, progress=False)
     assert zenodo.asked == [RECORD]
 
@@ -313,9 +303,7 @@ def test_a_disk_that_fills_up_on_the_way_is_told(zenodo, tmp_path, monkeypatch):
     zenodo.publish({"Ni.zip": zip_of({"a.tif": b"1"})})
     with monkeypatch.context() as patch:
         patch.setattr(zipfile.ZipFile, "extract", full)
-        with pytest.raises(
-            DownloadError, match=r"Ni\.zip could not be unpacked \(no space left on the disk\)"
-        ):
+        with pytest.raises(DownloadError, match=r"Ni\.zip could not be unpacked \(no space left on the disk\)"):
             fetch(tmp_path, base_url=zenodo.base_url, progress=False)
     assert everything_in(tmp_path) == ["Ni.zip"]
 
@@ -403,9 +391,7 @@ def test_interrupted_unpacking_leaves_no_folder_and_the_next_call_finishes_it(ze
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9 on Windows")
-def test_a_download_killed_in_the_middle_leaves_nothing_that_looks_whole_and_the_next_call_cleans_up(
-    zenodo, tmp_path
-):
+def test_a_download_killed_in_the_middle_leaves_nothing_that_looks_whole_and_the_next_call_cleans_up(zenodo, tmp_path):
     zenodo.publish({"0000.tif": b"x" * 100_000})
     good = zenodo.answers[content_address("0000.tif")]
     zenodo.answers[content_address("0000.tif")] = (200, b"x" * 50_000, 100_000)

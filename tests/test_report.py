@@ -1,0 +1,106 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("jinja2", reason="the extra [paper] is not installed")
+from PIL import Image
+
+from temlib import report
+from temlib.paths import save_npz
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    figures = tmp_path / "figures"
+    figures.mkdir()
+    table = pd.DataFrame({"material": ["Ni"], "method": "output", "mae": 0.05, "mae_sd": 0.01})
+    table.to_csv(figures / "table_2_quality.csv", index=False)
+    noise = np.random.default_rng(0).integers(0, 255, (300, 500, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(figures / "table_2_quality.png")
+    cells = [
+        {"source": ['record.save(figure, table, "table_2_quality", out_dir)'], "outputs": []},
+        {"source": ["![](../figures/table_2_quality.png)"]},
+        {"source": ["display()"], "outputs": [{"data": {"text/markdown": ["Notice: <b> is 5 & more."]}}]},
+    ]
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "04_evaluation.ipynb").write_text(json.dumps({"cells": cells}))
+    profile = {"name": "smoke", "parameters": {"source": "simulated", "seed": 5}}
+    (tmp_path / "profile.json").write_text(json.dumps(profile))
+    return tmp_path
+
+
+def page_of(run_dir):
+    return report.write_report(run_dir).read_text(encoding="utf-8")
+
+
+def test_the_page_needs_no_other_file(run_dir):
+    page = page_of(run_dir)
+    assert 'src="data:image/webp;base64,' in page
+    assert 'src="http' not in page and "<link" not in page
+
+
+def test_numbers_verdicts_and_conditions_stand_on_the_page(run_dir):
+    page = page_of(run_dir)
+    assert "0.075 ± 0.026" in page  # the paper's MAE for Ni
+    assert "0.050 ± 0.010" in page
+    assert "claim holds" in page and "not run" in page
+    assert "smoke" in page and "seed" in page
+
+
+def test_a_number_leads_to_its_figure_only_where_there_is_one(run_dir):
+    page = page_of(run_dir)
+    assert 'href="#table_2_quality"' in page and 'id="table_2_quality"' in page
+    assert 'href="#table_3_latency"' not in page
+
+
+def test_the_notebooks_sentence_stands_under_its_figure_and_is_escaped(run_dir):
+    page = page_of(run_dir)
+    assert "Notice: &lt;b&gt; is 5 &amp; more." in page
+    assert "made by notebook 04_evaluation" in page
+
+
+def test_a_run_that_has_made_nothing_still_gets_a_page(tmp_path):
+    assert "No figure has been made yet." in page_of(tmp_path)
+
+
+def test_figures_are_squeezed_into_the_budget(run_dir, monkeypatch):
+    monkeypatch.setattr(report, "IMAGE_BYTES", 100_000)
+    image = report.figure_entries(run_dir)[0]["image"]
+    assert len(image) * 3 / 4 <= 100_000 < (run_dir / "figures" / "table_2_quality.png").stat().st_size
+
+
+def test_the_first_silicate_field_of_the_validation_set_is_shown_before_and_after(run_dir):
+    data = run_dir / "data"
+    data.mkdir()
+    pd.DataFrame(
+        {
+            "field": ["silicate_train_000", "Ni_val_000", "silicate_val_000"],
+            "material": ["silicate", "Ni", "silicate"],
+            "split": ["train", "val", "val"],
+        }
+    ).to_csv(data / "fields.csv", index=False)
+    image = np.random.default_rng(0).random((1, 8, 12))
+    for field in ("Ni_val_000", "silicate_val_000"):
+        save_npz(run_dir / "pairs" / f"{field}.npz", lde=image, hde=image[0])
+        save_npz(run_dir / "outputs" / "unet_corrected" / f"{field}.npz", output=image)
+    assert "Validation field silicate_val_000, 8 × 12 pixels" in page_of(run_dir)
+
+
+@pytest.mark.parametrize(
+    ("number", "spread", "text"),
+    [
+        (0.0341, np.nan, "0.0341"),
+        (95.24, np.nan, "95.2"),
+        (1204.4, np.nan, "1204"),
+        (4.2e9, np.nan, "4.2 × 10⁹"),
+        (0.3, 0.0168, "0.300 ± 0.017"),
+        (95.24, 2.06, "95.2 ± 2.1"),
+        (1776.4, 623.1, "1776 ± 623"),
+        (np.nan, np.nan, "–"),
+        (0.0, np.nan, "0"),
+    ],
+)
+def test_numbers_are_written_for_reading(number, spread, text):
+    assert report.number_text(number, spread) == text

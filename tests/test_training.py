@@ -1,0 +1,140 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from temlib.errors import ModelFileError
+from temlib.paths import save_npz
+from temlib.training import epoch_plan, fit, network_input, training_arrays
+
+# A training of seconds: a small network on small fields, in a process of its own that can be killed
+SCRIPT = """
+import sys, json
+import numpy as np, torch
+from temlib.training import fit
+torch.set_num_threads(1)
+rng = np.random.default_rng(0)
+data = [rng.normal(size=(n, 1, 24, 32)).astype(np.float32) for n in (12, 12, 4, 4)]
+torch.manual_seed(1)
+network = torch.nn.Sequential(
+    torch.nn.Conv2d(1, 8, 3, padding=1), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.Conv2d(8, 1, 3, padding=1)
+)
+history = fit(network, data[:2], data[2:], sys.argv[1], epochs=40, seed=1, batch_size=4, learning_rate=1.0e-3,
+              precision="32-true", report=lambda line: print(line, flush=True))
+weights = [p.double().sum().item() for p in network.state_dict().values()]
+print(json.dumps({"history": history, "weights": weights}))
+"""
+
+
+def start(checkpoint):
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(checkpoint)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+
+
+def result(process):
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    return json.loads(output.splitlines()[-1])
+
+
+def test_three_kills_change_nothing(tmp_path):
+    undisturbed = result(start(tmp_path / "whole.ckpt"))
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        process = start(tmp_path / "cut.ckpt")
+        for _ in range(rng.integers(2, 8)):  # let it finish some epochs, then strike in the middle of one
+            if not process.stdout.readline():
+                break
+        time.sleep(rng.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert (tmp_path / "cut.ckpt").is_file()
+    assert result(start(tmp_path / "cut.ckpt")) == undisturbed
+    assert len(undisturbed["history"]) == 40
+
+
+def small_network():
+    torch.manual_seed(0)
+    return torch.nn.Conv2d(1, 1, 3, padding=1)
+
+
+def pairs(n=4):
+    rng = np.random.default_rng(1)
+    return tuple(rng.normal(size=(n, 1, 8, 12)).astype(np.float32) for _ in range(2))
+
+
+OPTIONS = dict(seed=1, batch_size=3, learning_rate=1.0e-2, precision="32-true", report=lambda line: None)
+
+
+def test_the_loss_is_the_mean_absolute_error_over_all_pairs(tmp_path):
+    network = small_network()
+    validation = pairs(5)
+    fit(network, pairs(), validation, tmp_path / "a.ckpt", epochs=1, **OPTIONS)
+    history = fit(network, pairs(), validation, tmp_path / "a.ckpt", epochs=1, **OPTIONS)
+    with torch.inference_mode():
+        output = network(torch.from_numpy(validation[0])).numpy()
+    assert history[0]["validation_loss"] == pytest.approx(np.abs(output - validation[1]).mean(), rel=1e-5)
+
+
+def test_training_lowers_the_loss(tmp_path):
+    inputs, _ = pairs(8)
+    history = fit(
+        small_network(),
+        (inputs, 2 * inputs),
+        (inputs, 2 * inputs),
+        tmp_path / "a.ckpt",
+        epochs=30,
+        **(OPTIONS | {"learning_rate": 0.1}),
+    )
+    assert history[-1]["training_loss"] < 0.5 * history[0]["training_loss"]
+
+
+def test_a_finished_training_gives_its_history_and_weights_again(tmp_path):
+    network, again = small_network(), small_network()
+    history = fit(network, pairs(), pairs(), tmp_path / "a.ckpt", epochs=2, **OPTIONS)
+    assert fit(again, pairs(), pairs(), tmp_path / "a.ckpt", epochs=2, **OPTIONS) == history
+    assert torch.equal(network.weight, again.weight)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no zip", bytes(200)])
+def test_a_damaged_checkpoint_is_refused_in_one_sentence(tmp_path, damage):
+    (tmp_path / "a.ckpt").write_bytes(damage)
+    with pytest.raises(ModelFileError, match="a.ckpt is damaged"):
+        fit(small_network(), pairs(), pairs(), tmp_path / "a.ckpt", epochs=1, **OPTIONS)
+
+
+def test_a_plan_depends_on_seed_and_epoch_only():
+    order, flips = epoch_plan(1, 5, 10)
+    again, _ = epoch_plan(1, 5, 10)
+    other, _ = epoch_plan(1, 6, 10)
+    assert sorted(order) == list(range(10))
+    assert flips.shape == (10, 2)
+    assert list(order) == list(again) != list(other)
+
+
+def test_corrected_input_is_zero_on_the_film():
+    np.testing.assert_allclose(network_input(np.array([[4.0, 2.0]]), 4.0, "corrected"), [[0, -0.5]])
+
+
+def test_every_lde_frame_makes_a_pair_with_the_hde_of_its_field(tmp_path):
+    rng = np.random.default_rng(2)
+    save_npz(
+        tmp_path / "f.npz",
+        lde=rng.uniform(0, 9, (2, 6, 8)),
+        background_e=np.array([4.0, 5.0]),
+        hde=np.full((6, 8), 900.0),
+        hde_faithful=rng.uniform(800, 1000, (6, 8)),
+        hde_background_e=np.float64(1000),
+    )
+    inputs, targets = training_arrays([tmp_path / "f.npz"], "corrected")
+    assert inputs.shape == targets.shape == (2, 1, 6, 8)
+    np.testing.assert_allclose(targets, -0.1, rtol=1e-6)
+    inputs, targets = training_arrays([tmp_path / "f.npz"], "faithful")
+    assert inputs.min() == targets.min() == 0
+    assert inputs.max() == targets.max() == 1
