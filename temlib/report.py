@@ -14,6 +14,7 @@ from pathlib import Path
 import jinja2
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 from PIL import Image
 
 from temlib.paths import load_npz, whole_file
@@ -22,7 +23,9 @@ from temlib.reference import compare, source_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 IMAGE_BYTES = 5_500_000  # of all figures together; base64 adds a third, and the page stays below 8 MB
-WIDEST_PX = 1500  # twice the width of the page's column
+WIDEST_PX = 1500
+PAGE_WIDE_PX = 1440  # a figure as wide as a page of the paper, at 200 dpi
+MOST_ROWS = 60  # of a table, on the page
 VERDICTS = {  # sign and colour class; no verdict is told by its colour alone
     "reproduced": ("✓", "good"),
     "not comparable, claim holds": ("✓", "holds"),
@@ -136,7 +139,7 @@ def number_text(number, spread=np.nan):
     if not np.isfinite(number):
         return "–"
     if np.isfinite(spread) and spread > 0:
-        decimals = max(0, 1 - int(np.floor(np.log10(spread))))
+        decimals = min(4, max(0, 1 - int(np.floor(np.log10(spread)))))
         return f"{number:.{decimals}f} ± {spread:.{decimals}f}"
     if abs(number) >= 1e5:
         mantissa, exponent = f"{number:.1e}".split("e")
@@ -193,8 +196,8 @@ def figure_entries(run_dir):
                 "stem": stem,
                 "title": listed["title"],
                 "caption": listed["caption"],
-                "image": embedded(png, budget) if png.is_file() else "",
-                "table": "" if png.is_file() else html_table(png.with_suffix(".csv")),
+                **(embedded(png, budget) if png.is_file() else {}),
+                **({} if png.is_file() and not stem.startswith("table_") else html_table(png.with_suffix(".csv"))),
                 **found.get(stem, {"notebook": "", "notices": []}),
             }
         )
@@ -204,18 +207,18 @@ def figure_entries(run_dir):
 def notices(run_dir, stems):
     """What the executed notebooks say under each figure: stem -> notebook and its sentences.
 
-    A sentence belongs to the results named in its own cell, or else in the last cell before it
-    that names one.
+    A sentence belongs to the results that its own cell saves or shows, or else to those of the
+    last cell before it that does.
     """
     found = {}
     for file in sorted((run_dir / "notebooks").glob("*.ipynb")):
         named = []
         for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
             source = "".join(cell["source"])
-            named = [stem for stem in stems if re.search(rf"\b{stem}\b", source)] or named
+            named = [stem for stem in stems if re.search(rf'"{stem}", |figures/{stem}\.png', source)] or named
             for output in cell.get("outputs", []):
                 text = "".join(output.get("data", {}).get("text/markdown", ""))
-                if text.startswith("Notice:"):
+                if text.startswith("Notice"):
                     for stem in named:
                         entry = found.setdefault(stem, {"notebook": file.stem, "notices": []})
                         entry["notices"].append(re.sub(r"[*`$]", "", text))
@@ -223,16 +226,17 @@ def notices(run_dir, stems):
 
 
 def embedded(png, budget):
-    """A figure as a data address of at most `budget` bytes, as good as that allows."""
+    """A figure as a data address of at most `budget` bytes, and its width on the page in per cent."""
     with Image.open(png) as image:
         image = image.convert("RGB")
+    width = min(100, 100 * image.width / PAGE_WIDE_PX, 110 * image.width / image.height)  # fits a screen
     image.thumbnail((WIDEST_PX, 3 * WIDEST_PX), Image.Resampling.LANCZOS)
     attempts = [{"lossless": True}, *({"quality": quality} for quality in (90, 80, 65, 45, 25, 10))]
     for options in attempts:
         address = _data_address(image, **options)
         if len(address) * 3 / 4 <= budget:
             break
-    return address
+    return {"image": address, "width": round(width)}
 
 
 def _data_address(image, **options):
@@ -241,15 +245,16 @@ def _data_address(image, **options):
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def html_table(csv, most_rows=40):
-    """The first rows of a table that has no figure, its values as a reader wants them."""
+def html_table(csv):
+    """A csv file for reading: its first rows, and how many there are."""
     try:
-        table = pd.read_csv(csv).head(most_rows)
+        table = pd.read_csv(csv)
     except pd.errors.EmptyDataError:
-        return ""
-    texts = table.select_dtypes("float").map(number_text)
-    shown = table.assign(**texts).astype(object).where(table.notna(), "–")
-    return jinja2.utils.markupsafe.Markup(shown.to_html(index=False, border=0))
+        return {}
+    shown = table.head(MOST_ROWS).rename(columns=lambda name: name.replace("_", " "))
+    texts = shown.select_dtypes("float").map(number_text)
+    shown = shown.assign(**texts).astype(object).where(shown.notna(), "–")
+    return {"table": Markup(shown.to_html(index=False, border=0)), "n_rows": len(table)}
 
 
 def conditions(run_dir):
