@@ -7,6 +7,8 @@ a reader would quote.
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.font_manager import FontProperties
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 # Okabe and Ito's colour-blind-safe colours
 COLOURS = {
@@ -42,12 +44,21 @@ def scale_bar(axes, pixel_size_nm, width_px):
     wanted_nm = width_px * pixel_size_nm / 5
     decade = 10 ** np.floor(np.log10(wanted_nm))
     length_nm = max(step * decade for step in (1, 2, 5) if step * decade <= wanted_nm)
-    length = length_nm / pixel_size_nm / width_px  # in axes fractions: stays put whatever the extent
-    bar = {"transform": axes.transAxes, "clip_on": False, "zorder": 5}
-    axes.add_patch(plt.Rectangle((0.04, 0.03), length + 0.04, 0.12, fc="black", alpha=0.55, lw=0, **bar))
-    axes.add_patch(plt.Rectangle((0.06, 0.05), length, 0.018, fc="white", lw=0, **bar))
     label = f"{length_nm:g} nm" if length_nm < 1000 else f"{length_nm / 1000:g} µm"
-    axes.text(0.06 + length / 2, 0.08, label, color="white", ha="center", va="bottom", fontsize=6, **bar)
+    bar = AnchoredSizeBar(
+        axes.transData,
+        length_nm / pixel_size_nm,
+        label,
+        "lower left",
+        pad=0.3,
+        sep=2,
+        color="white",
+        label_top=True,
+        size_vertical=width_px / 80,
+        fontproperties=FontProperties(size=6),
+    )
+    bar.patch.set(facecolor="black", alpha=0.6, linewidth=0)
+    axes.add_artist(bar)
 
 
 def micrograph(axes, image, *, pixel_size_nm, limits=None, title=None):
