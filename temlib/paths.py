@@ -22,6 +22,7 @@ PAPER_TABLES = ROOT / "data" / "paper"
 RUNS = ROOT / "runs"
 FIGURES = ROOT / "figures"
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # what NumPy and zipfile raise on bytes that are no npz, or no longer one
 DAMAGED = (ValueError, TypeError, EOFError, OSError, RuntimeError, zlib.error, zipfile.BadZipFile)
 
@@ -43,8 +44,8 @@ def whole_file(path):
     try:
         yield partial
         os.replace(partial, path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:  # torch and safetensors wrap the system's error in their own
+        if getattr(error, "errno", None) in DISK_FULL or os.strerror(errno.ENOSPC) in str(error):
             raise TemlibError(
                 f"No space left while writing {path.name} to {path.parent}: free some space there "
                 "and start again; what was finished before is kept."
