@@ -6,6 +6,7 @@ complete, so a run that was cut off resumes from what exists without looking ins
 
 import errno
 import os
+import shutil
 import zipfile
 import zlib
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ PAPER_TABLES = ROOT / "data" / "paper"
 RUNS = ROOT / "runs"
 FIGURES = ROOT / "figures"
 
+LEAST_FREE_BYTES = 2**16
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # what NumPy and zipfile raise on bytes that are no npz, or no longer one
 DAMAGED = (ValueError, TypeError, EOFError, OSError, RuntimeError, zlib.error, zipfile.BadZipFile)
@@ -44,8 +46,10 @@ def whole_file(path):
     try:
         yield partial
         os.replace(partial, path)
-    except Exception as error:  # torch and safetensors wrap the system's error in their own
-        if getattr(error, "errno", None) in DISK_FULL or os.strerror(errno.ENOSPC) in str(error):
+    except Exception as error:
+        # NumPy, torch and safetensors report a short write in errors of their own
+        full = shutil.disk_usage(path.parent).free < LEAST_FREE_BYTES
+        if full or getattr(error, "errno", None) in DISK_FULL:
             raise TemlibError(
                 f"No space left while writing {path.name} to {path.parent}: free some space there "
                 "and start again; what was finished before is kept."
