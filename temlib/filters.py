@@ -72,14 +72,16 @@ def filter_frame(method, lde_e, background_e, width, *, camera=ONEVIEW_BIN8):
 
     Notes
     -----
-    Filtering comes first: only of a local mean is it known what clipping did to it.
+    Filtering comes first, since only of a local mean is it known what clipping did to it. A
+    local median needs no correction: half of the pixels are above it, clipped or not.
     """
     relative = lde_e / background_e
+    if method == "median":  # of 8-bit values, in steps of 0.016, for which there is a fast way
+        levels = np.clip(np.rint(relative * 64), 0, 255).astype(np.uint8)
+        middle = median(levels, np.ones((width, width))) / 64
+        return middle * background_e / unclip(background_e, camera)
     if method == "gaussian":
         smooth = gaussian_filter(relative, width)
-    elif method == "median":  # of 8-bit values, in steps of 0.02, for which there is a fast way
-        levels = np.clip(np.rint(relative * 64), 0, 255).astype(np.uint8)
-        smooth = median(levels, np.ones((width, width))) / 64
     else:  # the default tolerance stops at a tenth of the iterations that such noise needs
         smooth = denoise_tv_chambolle(relative, weight=width, eps=1e-6, max_num_iter=500)
     return unclip(smooth * background_e, camera) / unclip(background_e, camera)

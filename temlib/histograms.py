@@ -50,13 +50,9 @@ def histogram_peaks(counts, edges):
     maxima = find_peaks(log_counts, prominence=np.maximum(PROMINENCE, SIGNIFICANCE * log_error))[0] - 1
     rows = []
     for top in maxima:
-        low = high = top
-        while low > 0 and smooth[low - 1] >= smooth[top] / 2:
-            low -= 1
-        while high < len(smooth) - 1 and smooth[high + 1] >= smooth[top] / 2:
-            high += 1
-        low, high = min(low, top - FEWEST_BINS // 2), max(high, top + FEWEST_BINS // 2)
-        around = np.arange(max(low, 0), min(high, len(smooth) - 1) + 1)
+        low = min(_reach(smooth, top, -1), max(top - FEWEST_BINS // 2, 0))
+        high = max(_reach(smooth, top, 1), min(top + FEWEST_BINS // 2, len(smooth) - 1))
+        around = np.arange(low, high + 1)
         around = around[counts[around] > 0]
         if len(around) < FEWEST_BINS:
             continue
@@ -82,6 +78,15 @@ def histogram_peaks(counts, edges):
         )
     peaks = pd.DataFrame(rows, columns=["position", "position_error", "width", "height"])
     return peaks.sort_values("height", ascending=False, ignore_index=True)
+
+
+def _reach(smooth, top, step):
+    """Last bin on one side that holds half of the maximum, or the valley before a higher peak."""
+    end = valley = top
+    while 0 <= end + step < len(smooth) and smooth[top] / 2 <= smooth[end + step] <= smooth[top]:
+        end += step
+        valley = end if smooth[end] <= smooth[valley] else valley
+    return valley
 
 
 def name_peaks(peaks):

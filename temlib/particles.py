@@ -18,7 +18,8 @@ from skimage.segmentation import watershed
 COLUMNS = ["row_px", "col_px", "diameter_nm", "contrast"]
 MAX_DIAMETER_NM = 240.0  # of a circle that is looked for; the paper's particles reach 200 nm
 BEAM_SIGMA_NM = 100.0  # what is smoother is illumination or haze, and is no particle
-RIM_SEEN = 0.4  # share of a circle's rim that must be an edge of the image
+RIM_SEEN = 0.27  # share of a circle's rim that must be an edge of the image ...
+RIM_CHANCE_PX = 0.6  # ... and over its radius, what is added, since a short rim meets edges by chance
 NOISE_FACTOR = 4.5
 ROD_REACH = 0.7  # half the length of a rod, in diameters of the circle of its area
 VOTE_SIGMA_PX = 1.0  # how well the edges of one rim must agree on the centre
@@ -120,6 +121,7 @@ def _circles(depth, mask, threshold, min_radius_px, pixel_size_nm):
         inside = np.all((centre >= 0) & (centre < depth.shape), axis=1)
         np.add.at(score, tuple(centre[inside].T), 1.0)
         score[:] = gaussian_filter(score, VOTE_SIGMA_PX) * VOTE_SIGMA_PX**2 / radius
+    seen -= RIM_CHANCE_PX / radii[:, None, None]
     best = seen.max(axis=0) * mask
     chosen = []
     for row, col in peak_local_max(best, min_distance=2, threshold_abs=RIM_SEEN, exclude_border=False):
@@ -192,7 +194,7 @@ def box_around(particles, *, pixel_size_nm, shape, margin=0.2):
     return *_inside((low + high) / 2 - edge / 2, edge, shape), edge
 
 
-def box_with(particles, number, *, edge_px, shape):
+def box_with(particles, number, *, edge_px, shape, avoid=None):
     """Square box, centred on a particle, whose number of particles is nearest to `number`.
 
     Parameters
@@ -202,17 +204,24 @@ def box_with(particles, number, *, edge_px, shape):
     number, edge_px : int
     shape : tuple of int
         (M, N) of the image that it must stay in.
+    avoid : tuple of int, optional
+        Another box, which it does not overlap if there is any other place.
 
     Returns
     -------
     top_px, left_px, edge_px : int
         In the middle of the image where there is no particle.
     """
-    corner = _inside(np.array(shape) / 2 - edge_px / 2, edge_px, shape)
-    centres = particles[["row_px", "col_px"]].to_numpy()
-    candidates = [_inside(centre - edge_px / 2, edge_px, shape) for centre in centres] or [corner]
-    best = min(candidates, key=lambda corner: abs(len(in_box(particles, (*corner, edge_px))) - number))
-    return *best, edge_px
+    centres = [*particles[["row_px", "col_px"]].to_numpy(), np.array(shape) / 2]
+    boxes = [(*_inside(centre - edge_px / 2, edge_px, shape), edge_px) for centre in centres]
+    boxes = boxes[:-1] or boxes
+    if avoid is not None:
+        boxes = [box for box in boxes if not _overlap(box, avoid)] or boxes
+    return min(boxes, key=lambda box: abs(len(in_box(particles, box)) - number))
+
+
+def _overlap(one, other):
+    return all(a < b + other[2] and b < a + one[2] for a, b in zip(one[:2], other[:2], strict=True))
 
 
 def _inside(corner, edge, shape):

@@ -23,6 +23,11 @@ def test_a_sharp_and_a_broad_peak_are_found_where_they_are(rng):
     assert found["height"][0] == pytest.approx(60000 * 0.01 / (0.03 * np.sqrt(2 * np.pi)), rel=0.05)
 
 
+def test_a_small_peak_beside_a_high_one_is_fitted_to_its_own_bins(rng):
+    found = peaks_of(np.concatenate([rng.normal(0.76, 0.02, 40000), rng.normal(0.6, 0.04, 4000)]))
+    assert found["position"].to_list() == pytest.approx([0.76, 0.6], abs=0.01)
+
+
 def test_the_stated_error_of_a_position_is_its_scatter(rng):
     found = [peaks_of(rng.normal(0.5, 0.05, 3000)).iloc[0] for _ in range(60)]
     scatter = np.std([peak["position"] for peak in found], ddof=1)

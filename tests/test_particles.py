@@ -127,6 +127,14 @@ def test_the_box_with_three_particles_is_found():
     assert in_box(particles, box).index.to_list() == [1, 2, 3]
 
 
+def test_a_second_box_keeps_off_the_first():
+    particles = table((50, 50, 30), (52, 60, 30), (54, 45, 30), (20, 150, 30))
+    first = box_with(particles, 3, edge_px=40, shape=(120, 200))
+    second = box_with(particles, 3, edge_px=40, shape=(120, 200), avoid=first)
+    assert len(in_box(particles, first)) == 3
+    assert in_box(particles, second).index.to_list() == [3]
+
+
 def test_the_emptiest_box_avoids_particles():
     image = field((50, 60, 200, 100), (100, 180, 200, 100))
     top, left, edge = emptiest_box(image, 20)
