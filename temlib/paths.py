@@ -59,6 +59,15 @@ def whole_file(path):
         partial.unlink(missing_ok=True)
 
 
+def rounded(array, typical):
+    """Array as float32 in steps of at most a 2048th of a typical value: a third smaller as a file.
+
+    The step is a power of two, and its error of 0.014 % is far below the noise of any frame.
+    """
+    step = 2.0 ** np.floor(np.log2(typical / 2048))
+    return (np.rint(array / step) * step).astype(np.float32)
+
+
 def save_npz(path, **arrays):
     """Write named arrays to a compressed `.npz` that is whole or absent."""
     with whole_file(path) as partial:

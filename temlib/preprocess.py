@@ -14,6 +14,7 @@ from skimage.registration import phase_cross_correlation
 from skimage.transform import downscale_local_mean, resize
 
 from temlib.camera import fisher_information, pixel_variance
+from temlib.paths import rounded
 
 LDE_PERCENTILES = (1, 80)  # of the authors' code; for HDE frames they are 0 and 100
 TEMPLATE_SIGMA_PX = 1.5  # takes the HDE frame's noise out of the template that is looked for
@@ -196,8 +197,8 @@ def prepare_pair(hde, hde_faithful, ldes_e, camera):
         hde = shift(hde, -drift, order=3, mode="nearest")
     return {
         "lde": ldes_e.astype(np.float32),
-        "hde": hde.astype(np.float32),
-        "hde_faithful": hde_faithful.astype(np.float32),
+        "hde": rounded(hde, hde_background),
+        "hde_faithful": rounded(hde_faithful, hde_background),
         "background_e": backgrounds,
         "hde_background_e": np.float64(hde_background),
         "drift_px": drift if aligned else np.zeros(2),

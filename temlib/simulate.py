@@ -15,7 +15,7 @@ from temlib import phantom
 from temlib.camera import FULL_SCALE_COUNTS, ONEVIEW_BIN8, expose, expose_long, fixed_pattern, to_counts
 from temlib.errors import ProfileError
 from temlib.frames import write_gatan_tiff
-from temlib.paths import save_npz, whole_file
+from temlib.paths import rounded, save_npz, whole_file
 from temlib.preprocess import bin_area, resize_as_authors
 
 HDE_EXPOSURE_S = 5.0
@@ -114,8 +114,8 @@ def make_field(folder, name, *, seed, size_px, binning, pixel_size_nm, max_drift
         electrons = hde / np.float32(ONEVIEW_BIN8.counts_per_e)
         save_npz(
             folder / hde_file,
-            hde=bin_area(electrons, binning),
-            hde_faithful=resize_as_authors(electrons, (size_px, size_px)),
+            hde=rounded(bin_area(electrons, binning), hde_dose),
+            hde_faithful=rounded(resize_as_authors(electrons, (size_px, size_px)), hde_dose),
         )
     for lde_file in lde_files:
         counts = expose(
@@ -129,7 +129,7 @@ def make_field(folder, name, *, seed, size_px, binning, pixel_size_nm, max_drift
             title=name,
             **tiff,
         )
-    save_npz(folder / "truth" / f"{name}.npz", transmission=transmission.astype(np.float32))
+    save_npz(folder / "truth" / f"{name}.npz", transmission=rounded(transmission, 1.0))
     rows = [
         {
             "field": name,

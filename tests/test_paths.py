@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from temlib.errors import TemlibError
-from temlib.paths import load_npz, save_npz, whole_file
+from temlib.paths import load_npz, rounded, save_npz, whole_file
 
 
 def test_a_file_appears_under_its_name_when_the_block_ends_and_not_before(tmp_path):
@@ -146,3 +146,11 @@ def test_pickled_objects_are_refused_and_not_run(tmp_path):
         with pytest.raises(TemlibError, match="cannot be read"):
             load_npz(tmp_path / name)
     assert not (tmp_path / "sprung").exists()
+
+
+def test_rounding_is_far_below_what_is_typical():
+    values = np.random.default_rng(0).normal(1000, 10, (30, 40))
+    stored = rounded(values, 1000.0)
+    assert stored.dtype == np.float32
+    assert np.abs(stored - values).max() <= 1000 / 2048 / 2
+    assert len(np.unique(stored)) < 400

@@ -113,5 +113,5 @@ def test_empty_field_is_not_shifted():
     hde = 1000 + rng.normal(0, 5, film.shape)
     pair = prepare_pair(hde, hde, ldes, ONEVIEW_BIN8)
     assert not pair["aligned"]
-    np.testing.assert_allclose(pair["hde"], hde, rtol=1e-6)
+    np.testing.assert_allclose(pair["hde"], hde, rtol=3e-4)  # as rounded for the file
     np.testing.assert_array_equal(pair["drift_px"], [0, 0])
