@@ -6,10 +6,12 @@ whole numbers; images are drawn on the finer grid of the HDE frame. Knows no cam
 """
 
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter, zoom
+from scipy.spatial.transform import Rotation
 
 
 @dataclass(frozen=True)
@@ -111,12 +113,16 @@ def _facet_thickness(normals, radius, row_nm, col_nm):
 
 
 def _facet_normals(rng):
-    """Normals (14, 3) of a random closed solid whose projected area is that of its sphere."""
-    half = rng.standard_normal((7, 3))
-    half[:, 2] += np.copysign(0.1, half[:, 2])  # no face parallel to the beam
-    half /= np.linalg.norm(half, axis=1, keepdims=True)
-    normals = np.concatenate([half, -half])
-    grid = np.linspace(-4, 4, 321)
+    """Normals (14, 3) of a crystal in a random direction, whose projected area is that of its sphere.
+
+    The cube and octahedron faces that cubic metals and carbides show, none equally far out.
+    """
+    cube = np.concatenate([np.eye(3), -np.eye(3)])
+    octahedron = np.array(list(product((-1, 1), repeat=3))) / np.sqrt(3)
+    normals = np.concatenate([cube, octahedron]) / rng.uniform(0.85, 1.15, (14, 1))
+    normals = Rotation.random(rng=rng).apply(normals)
+    normals[:, 2] += np.copysign(1e-6, normals[:, 2])  # no face exactly parallel to the beam
+    grid = np.linspace(-2, 2, 321)
     area = np.sum(_facet_thickness(normals, 1.0, grid[:, None], grid[None, :]) > 0) * (grid[1] - grid[0]) ** 2
     return normals * np.sqrt(area / np.pi)
 

@@ -35,9 +35,9 @@ def drift(table):
         for material, rows in aligned.groupby("material", sort=False):
             axes.plot(rows["bound_px"], rows["error_px"], "o", ms=3, label=material, alpha=0.8)
         allowed = np.where(limit <= 0.2, 0.5, 2.5 * limit)
-        axes.plot(limit, limit, color=COLOURS["truth"], lw=1, label="bound (1 standard deviation)")
+        axes.plot(limit, limit, color="black", lw=1, label="bound (1 standard deviation)")
         axes.plot(limit, allowed, color=COLOURS["LDE"], lw=1, ls="--", label="allowed")
-        axes.set_ylabel("distance from the true drift (px)")
+        axes.set_ylabel("error, larger of row and column (px)")
     else:
         for material, rows in aligned.groupby("material", sort=False):
             axes.plot(rows["bound_px"], rows["found_px"].abs(), "o", ms=3, label=material, alpha=0.8)
