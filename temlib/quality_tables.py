@@ -17,7 +17,7 @@ METRICS = {  # name: its interval, and whether larger is better
     "psnr_db": ("psnr_low_db", "psnr_high_db", True),
     "nrmse": ("nrmse_low", "nrmse_high", False),
 }
-PER_FRAME = ["mae", "psnr_db", "mae_affine", "psnr_affine_db", "ssim", "haze"]
+PER_FRAME = "mae psnr_db mae_on_hde_scale psnr_db_on_hde_scale psnr_affine_db ssim haze".split()
 
 
 def ratio_interval(numerator, denominator, *, seed):
@@ -60,7 +60,8 @@ def summarise(scores, *, seed):
     ----------
     scores : pandas.DataFrame
         One row a frame and method: field, material, method, reference, parameter and the
-        numbers of `quality.paper_scores` and `quality.fitted_scores`.
+        numbers of `quality.paper_scores` (also with the ending `_on_hde_scale`) and of
+        `quality.fitted_scores`.
     seed : int
 
     Returns

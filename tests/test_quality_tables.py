@@ -2,13 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from temlib.quality_tables import gains, orderings, paper_intervals, ratio_interval, summarise
+from temlib.quality_tables import PER_FRAME, gains, orderings, paper_intervals, ratio_interval, summarise
 from temlib.reference import paper_table
 
 
 def frame_scores(**columns):
     """Scores with harmless values for what a test does not look at."""
-    rest = dict.fromkeys("mae psnr_db mae_affine psnr_affine_db ssim haze mse variance".split(), 1.0)
+    rest = dict.fromkeys([*PER_FRAME, "mse", "variance"], 1.0)
     rest |= {"material": "Ni", "method": "output", "reference": "truth", "parameter": np.nan}
     return pd.DataFrame(rest | columns)
 
