@@ -96,7 +96,10 @@ def lead(comparison, data):
             "not run|not measured",
         )
     )
-    text = f"Of the paper's {len(comparison)} numbers, this run on {data} has {len(comparison) - missing}."
+    text = (
+        f"{len(comparison)} numbers of the paper, said or implied, are listed here; this run on {data} has "
+        f"{len(comparison) - missing} of them."
+    )
     if reproduced + differs:
         text += f" {reproduced} are reproduced within the paper's own spread and {differs} differ."
     if holds + against:
@@ -138,7 +141,7 @@ def number_text(number, spread=np.nan):
     """A number for reading: three digits, or as many as its spread makes sense of."""
     if not np.isfinite(number):
         return "–"
-    if np.isfinite(spread) and spread > 0:
+    if spread >= 5e-5:  # NaN is not
         decimals = min(4, max(0, 1 - int(np.floor(np.log10(spread)))))
         return f"{number:.{decimals}f} ± {spread:.{decimals}f}"
     if abs(number) >= 1e5:
@@ -246,7 +249,7 @@ def _data_address(image, **options):
 
 
 def html_table(csv):
-    """A csv file for reading: its first rows, and how many there are."""
+    """A csv file for reading: first rows, number of rows, and whether it needs folding."""
     try:
         table = pd.read_csv(csv)
     except pd.errors.EmptyDataError:
@@ -254,7 +257,8 @@ def html_table(csv):
     shown = table.head(MOST_ROWS).rename(columns=lambda name: name.replace("_", " "))
     texts = shown.select_dtypes("float").map(number_text)
     shown = shown.assign(**texts).astype(object).where(shown.notna(), "–")
-    return {"table": Markup(shown.to_html(index=False, border=0)), "n_rows": len(table)}
+    folded = len(table) > 14 or len(table.columns) > 10
+    return {"table": Markup(shown.to_html(index=False, border=0)), "n_rows": len(table), "folded": folded}
 
 
 def conditions(run_dir):
