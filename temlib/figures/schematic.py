@@ -57,9 +57,7 @@ def _box(axes, stage, x, y):
     """Draw what leaves one block; returns its centre and half its width."""
     half_width = 0.11 + 0.045 * np.log2(stage.channels)
     corner = (x - half_width, y - HALF_HEIGHT)
-    axes.add_patch(
-        plt.Rectangle(corner, 2 * half_width, 2 * HALF_HEIGHT, fc=FILLS[stage.stage], ec="0.25", lw=0.8)
-    )
+    axes.add_patch(plt.Rectangle(corner, 2 * half_width, 2 * HALF_HEIGHT, fc=FILLS[stage.stage], ec="0.25", lw=0.8))
     axes.text(x, y, stage.channels, ha="center", va="center", fontsize=7)
     name = "output" if stage.stage == "head" else stage.block
     label = f"{name}\n{stage.rows} × {stage.cols}"
