@@ -60,7 +60,8 @@ def count_images(pairs):
         material, training_pairs, validation_pairs, training_fields, validation_fields.
     """
     words = {"train": "training", "val": "validation"}
-    counts = pairs.pivot_table(index="material", columns="split", values="field", aggfunc=["size", "nunique"], fill_value=0)
+    how = ["size", "nunique"]
+    counts = pairs.pivot_table(index="material", columns="split", values="field", aggfunc=how, fill_value=0)
     counts.columns = [f"{words[split]}_{'pairs' if how == 'size' else 'fields'}" for how, split in counts.columns]
     columns = [f"{part}_{what}" for what in ("pairs", "fields") for part in words.values()]
     materials = pairs["material"].unique()

@@ -82,7 +82,7 @@ def _summary(group, seed):
     fields = group.groupby("field", sort=False)
     frames = fields.size().to_numpy()
     row = {name: group[name].mean() for name in PER_FRAME}
-    for name in ("mae", "psnr_db"):
+    for name in ("mae", "psnr_db", "mae_on_hde_scale", "psnr_db_on_hde_scale"):
         stem = name.removesuffix("_db")
         unit = name.removeprefix(stem)
         row[f"{stem}_sd{unit}"] = group[name].std()

@@ -52,26 +52,28 @@ def test_an_empty_run_is_not_run(tmp_path):
 
 
 def test_a_number_within_the_papers_spread_is_reproduced_on_the_authors_data_only(tmp_path):
-    write_table_2(tmp_path, material=["Ni"], mae=[0.09], mae_sd=[0.01])  # the paper: 0.075 +- 0.026
+    write_table_2(
+        tmp_path, material=["Ni"], mae_on_hde_scale=[0.09], mae_on_hde_scale_sd=[0.01]
+    )  # the paper: 0.075 +- 0.026
     assert compared(tmp_path, source="zenodo").verdict["mae_ni"] == "reproduced"
     assert compared(tmp_path).verdict["mae_ni"] == "not comparable, claim differs"  # above 0.08
 
 
 def test_a_number_outside_the_papers_spread_differs_on_the_authors_data(tmp_path):
-    write_table_2(tmp_path, material=["Ni"], mae=[0.04], mae_sd=[0.01])
+    write_table_2(tmp_path, material=["Ni"], mae_on_hde_scale=[0.04], mae_on_hde_scale_sd=[0.01])
     assert compared(tmp_path, source="zenodo").verdict["mae_ni"] == "differs"
     assert compared(tmp_path).verdict["mae_ni"] == "not comparable, claim holds"
 
 
 def test_a_material_that_a_run_does_not_have_is_not_measured(tmp_path):
-    write_table_2(tmp_path, material=["gold"], mae=[0.04], mae_sd=[0.01])
+    write_table_2(tmp_path, material=["gold"], mae_on_hde_scale=[0.04], mae_on_hde_scale_sd=[0.01])
     found = compared(tmp_path)
     assert found.verdict["mae_ni"] == "not measured"
     assert np.isnan(found.run["mae_ni"])
 
 
 def test_an_empty_cell_is_not_measured(tmp_path):
-    write_table_2(tmp_path, material=["Ni"], mae=[None], mae_sd=[None])
+    write_table_2(tmp_path, material=["Ni"], mae_on_hde_scale=[None], mae_on_hde_scale_sd=[None])
     assert compared(tmp_path).verdict["mae_ni"] == "not measured"
 
 
@@ -95,14 +97,14 @@ def test_an_ordering_inside_the_intervals_is_not_resolved(tmp_path, feni, others
     write_table_2(
         tmp_path,
         material=["FeNi", "Ni", "SiC"],
-        mae=means,
-        mae_sd=0.01,
-        mae_low=low,
-        mae_high=high,
-        psnr_db=[25, 21, 21],
-        psnr_sd_db=2,
-        psnr_low_db=[24, 20, 20],
-        psnr_high_db=[26, 22, 22],
+        mae_on_hde_scale=means,
+        mae_on_hde_scale_sd=0.01,
+        mae_on_hde_scale_low=low,
+        mae_on_hde_scale_high=high,
+        psnr_db_on_hde_scale=[25, 21, 21],
+        psnr_db_on_hde_scale_sd=2,
+        psnr_db_on_hde_scale_low=[24, 20, 20],
+        psnr_db_on_hde_scale_high=[26, 22, 22],
     )
     assert compared(tmp_path).verdict["feni_best_mae"] == f"not comparable, claim {expected}"
 

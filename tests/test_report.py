@@ -15,7 +15,9 @@ from temlib.paths import save_npz
 def run_dir(tmp_path):
     figures = tmp_path / "figures"
     figures.mkdir()
-    table = pd.DataFrame({"material": ["Ni"], "method": "output", "mae": 0.05, "mae_sd": 0.01})
+    table = pd.DataFrame(
+        {"material": ["Ni"], "method": "output", "mae_on_hde_scale": 0.05, "mae_on_hde_scale_sd": 0.01}
+    )
     table.to_csv(figures / "table_2_quality.csv", index=False)
     noise = np.random.default_rng(0).integers(0, 255, (300, 500, 3), dtype=np.uint8)
     Image.fromarray(noise).save(figures / "table_2_quality.png")

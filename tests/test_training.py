@@ -105,7 +105,7 @@ def test_a_finished_training_gives_its_history_and_weights_again(tmp_path):
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no zip", bytes(200)])
 def test_a_damaged_checkpoint_is_refused_in_one_sentence(tmp_path, damage):
     (tmp_path / "a.ckpt").write_bytes(damage)
-    with pytest.raises(ModelFileError, match="a.ckpt is damaged"):
+    with pytest.raises(ModelFileError, match=r"a\.ckpt is damaged"):
         fit(small_network(), pairs(), pairs(), tmp_path / "a.ckpt", epochs=1, **OPTIONS)
 
 
