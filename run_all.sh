@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # Every table and figure:  ./run_all.sh [smoke|laptop|paper] [--from NN] [--only NN] [--publish]
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-source "$here/setup.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 exec "$python" -m temlib.run "$@"

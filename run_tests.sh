@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # The tests, then the smoke profile through every notebook.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-source "$here/setup.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$here"
 "$python" -m ruff check .
 "$python" -m ruff format --check .

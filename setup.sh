@@ -1,4 +1,6 @@
 # Sourced by run_all.sh and run_tests.sh: sets $python to an interpreter that has everything.
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
 # An active environment that has the packages is used as it is; otherwise .venv is made here.
 
 has_packages() {
