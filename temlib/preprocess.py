@@ -13,7 +13,7 @@ from scipy.stats import gaussian_kde
 from skimage.registration import phase_cross_correlation
 from skimage.transform import downscale_local_mean, resize
 
-from temlib.camera import fisher_information, pixel_variance
+from temlib.camera import fisher_information
 from temlib.paths import rounded
 
 LDE_PERCENTILES = (1, 80)  # of the authors' code; for HDE frames they are 0 and 100
@@ -100,23 +100,6 @@ def background_level(image, sigma_px):
     return float(grid[np.argmax(gaussian_kde(values)(grid))])
 
 
-def whiten_segments(lde_e, background_e, camera):
-    """LDE frame with the segment offsets weighted down as its noise covariance asks.
-
-    The inverse covariance of a segment (see `camera.fisher_information`) is, up to a factor,
-    the pixel minus a share of its segment's mean: s^2 / (s^2 + v / n) of it.
-    """
-    if camera.segment_counts == 0:
-        return lde_e
-    pixel = pixel_variance(background_e, camera)
-    out = lde_e.astype(np.float64)
-    for start in range(0, lde_e.shape[1], camera.segment_width_px):
-        segment = out[:, start : start + camera.segment_width_px]
-        share = camera.segment_counts**2 / (camera.segment_counts**2 + pixel / segment.shape[1])
-        segment -= share * (segment.mean(axis=1, keepdims=True) - out.mean())
-    return out
-
-
 def drift_template(hde, hde_background_e):
     """What is looked for in an LDE frame: the HDE frame as transmission, without noise and beam."""
     transmission = hde / hde_background_e
@@ -143,10 +126,12 @@ def drift_bound_px(hde, hde_background_e, lde_background_e, camera, n_lde):
 
 
 def find_drift_px(hde, hde_background_e, lde_e, lde_background_e, camera):
-    """Displacement of the HDE frame against the LDE frame, by cross-correlation.
+    """Displacement of the HDE frame against the LDE frame.
 
-    Correlating the whitened LDE frame with the noise-free template is the maximum-likelihood
-    estimate; normalising the spectrum (phase correlation) would weight noise like signal.
+    Cross-correlation finds it roughly (normalising its spectrum, as phase correlation does,
+    would weight noise like signal). Then offset, contrast and remaining shift are fitted
+    together by least squares with the camera's noise covariance, which knows that pixels of
+    a segment share an offset; near the solution that is the maximum-likelihood estimate.
 
     Parameters
     ----------
@@ -160,12 +145,21 @@ def find_drift_px(hde, hde_background_e, lde_e, lde_background_e, camera):
     ndarray of shape (2,)
         (row, column) [LDE px]: a feature at x in the LDE frame is at x + drift in the HDE frame.
     """
-    signal = whiten_segments(lde_e, lde_background_e, camera)
-    signal = signal - signal.mean()
+    template = drift_template(hde, hde_background_e)
     # only the template fades out at the edges: the same window on both would itself correlate at zero drift
-    template = drift_template(hde, hde_background_e) * np.outer(*(tukey(n, 0.1) for n in lde_e.shape))
-    found, _, _ = phase_cross_correlation(signal, template, upsample_factor=50, normalization=None)
-    return -found
+    faded = template * np.outer(*(tukey(n, 0.1) for n in lde_e.shape))
+    signal = lde_e - lde_e.mean()
+    found, _, _ = phase_cross_correlation(signal, faded, upsample_factor=10, normalization=None)
+    drift = -found
+    electrons = np.full(lde_e.shape, lde_background_e)
+    for _ in range(10):  # an elongated particle holds one direction badly, and converges slowly
+        here = shift(template, -drift, order=3, mode="nearest")
+        terms = np.stack([np.ones_like(here), here, *np.gradient(here), lde_e])
+        products = fisher_information(terms, electrons, camera)
+        _, contrast, *slopes = np.linalg.lstsq(products[:4, :4], products[:4, 4])[0]
+        # a step of more than a pixel means that nothing in the field holds the fit
+        drift = drift + np.clip(np.divide(slopes, contrast), -1, 1)
+    return drift
 
 
 def prepare_pair(hde, hde_faithful, ldes_e, camera):

@@ -199,6 +199,7 @@ def _check_publishable(run_dir):
 
 def _publish(run_dir):
     """Replace the committed reference results by this run's."""
+    FIGURES.mkdir(exist_ok=True)
     for old in FIGURES.iterdir():
         if old.is_file():
             old.unlink()

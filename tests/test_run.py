@@ -15,7 +15,8 @@ PARAMETERS = 'run_dir = "../runs/laptop"  # folder\nnumber = 1  # -\nthreads = 1
 def house(tmp_path, monkeypatch):
     """A project of two notebooks and one profile."""
     for name in ("notebooks", "params", "runs", "figures"):
-        (tmp_path / name).mkdir()
+        if name != "figures":  # git keeps no empty folder: a clone may have none
+            (tmp_path / name).mkdir()
         for module in (run, settings):
             if hasattr(module, name.upper()):
                 monkeypatch.setattr(module, name.upper(), tmp_path / name)
@@ -117,6 +118,7 @@ def test_two_runs_of_one_profile_are_refused(house):
 
 def test_publish_replaces_the_reference_results(house, monkeypatch):
     monkeypatch.setattr(run, "git_state", lambda: ("abc", False))
+    (house / "figures").mkdir()
     (house / "figures/old.png").write_bytes(b"old")
     write_notebook(
         house,
@@ -126,6 +128,15 @@ def test_publish_replaces_the_reference_results(house, monkeypatch):
     write_notebook(house, "02_second", "number + threads")
     assert call("tiny", "--publish")[0] == 0
     assert [file.name for file in (house / "figures").iterdir()] == ["new.csv"]
+
+
+def test_publish_makes_the_folder_of_the_reference_results(house, monkeypatch):
+    monkeypatch.setattr(run, "git_state", lambda: ("abc", False))
+    code = "import os; os.makedirs(f'{run_dir}/figures'); open(f'{run_dir}/figures/new.csv', 'w').write('a')"
+    write_notebook(house, "01_first", code)
+    write_notebook(house, "02_second", "number + threads")
+    assert call("tiny", "--publish")[0] == 0
+    assert (house / "figures/new.csv").is_file()
 
 
 def test_publish_refuses_a_run_that_other_code_began(house, monkeypatch):
