@@ -19,7 +19,7 @@ if [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && has_packages "$(command -v pyth
 else
     python=$here/.venv/bin/python
     stamp=$here/.venv/installed
-    wanted=$(cat "$here/requirements.lock" "$here/pyproject.toml" | cksum)
+    wanted=$((echo "$here"; cat "$here/requirements.lock" "$here/pyproject.toml") | cksum)
     if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         base=
         for candidate in python3 python3.11 python3.12 python3.13 python3.14; do

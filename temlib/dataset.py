@@ -7,8 +7,9 @@ import pandas as pd
 
 from temlib import zenodo
 from temlib.camera import Camera
+from temlib.camera_fit import GRID
 from temlib.checks import set_numbers
-from temlib.errors import TemlibError
+from temlib.errors import DownloadError, TemlibError
 from temlib.fields import index_folder, load_set, write_fields
 from temlib.paths import ROOT, load_npz, save_npz
 from temlib.preprocess import hde_targets, prepare_pair
@@ -37,8 +38,13 @@ def collect(source, data_dir):
     """
     data_dir = Path(data_dir)
     if source == "zenodo":
-        zenodo.fetch(ZENODO_FOLDER)
         source = ZENODO_FOLDER
+        try:
+            zenodo.fetch(ZENODO_FOLDER)
+        except DownloadError as error:
+            if not ZENODO_FOLDER.is_dir():
+                raise
+            print(f"{error} Going on with what lies in data/zenodo.")
     fields, refusals = index_folder(ROOT / Path(source).expanduser())
     if fields.empty:
         raise TemlibError(" ".join(refusals[:3]) or f"{source} holds no set of an HDE and LDE frames.")
@@ -85,10 +91,12 @@ def examples(pairs):
                 "hde": hde_image,
                 "hde_pixel_nm": (lde if stored else hde).square_pixel_nm,
                 "hde_dose": hde_image.mean(),
+                "hde_unit": "e-" if stored else hde.unit,
                 "hde_exposure_s": None if stored else hde.exposure_s,
                 "lde": lde.image,
                 "lde_pixel_nm": lde.square_pixel_nm,
                 "lde_dose": lde.image.mean(),
+                "lde_unit": lde.unit,
                 "lde_exposure_s": lde.exposure_s,
             }
         )
@@ -135,6 +143,10 @@ def numbers_of_sets(pairs, truth_csv):
             exposure_s=lde.exposure_s,
             particles=particles,
         )
+        if lde.unit != "e-":
+            numbers = {name: value for name, value in numbers.items() if not name.startswith("LDE") or "zero" in name}
+        if not isinstance(hde, dict) and hde.unit != "e-":
+            numbers.pop("HDE background [e-/px]")
         rows.append({"field": field, "material": row["material"], **numbers})
     return pd.DataFrame(rows)
 
@@ -143,7 +155,7 @@ def repeated_exposures(pairs, most_fields):
     """Two LDE frames of each of some fields, in counts, for the fit of the camera.
 
     Fields are taken in turn from all materials. Empty where no field has two LDE frames of
-    one size whose file states the gain.
+    one size whose file states a gain and no offset, and whose counts the fit can hold.
 
     Returns
     -------
@@ -154,11 +166,13 @@ def repeated_exposures(pairs, most_fields):
     order = by_turn.groupby(["material", "field"], sort=False)["turn"].min().groupby("material").rank()
     sets, gain = [], None
     for _, field in order.sort_values(kind="stable").index:
-        _, ldes = load_set(pairs, field)
+        _, _, _, ldes = next(usable_sets(pairs[pairs["field"] == field], lambda sentence: None), (None, None, None, []))
         usable = len(ldes) >= 2 and ldes[0].counts_per_e and gain in (None, ldes[0].counts_per_e)
-        if usable and (not sets or sets[0].shape[1:] == ldes[0].image.shape):
-            gain = ldes[0].counts_per_e
-            sets.append(np.stack([lde.image * gain + lde.origin_counts for lde in ldes[:2]]))
+        if usable and ldes[0].origin_counts == 0 and (not sets or sets[0].shape[1:] == ldes[0].image.shape):
+            counts = np.stack([lde.image * ldes[0].counts_per_e for lde in ldes[:2]])
+            if np.percentile(counts, 99.9) < GRID[-1]:
+                gain = ldes[0].counts_per_e
+                sets.append(counts)
         if len(sets) == most_fields:
             break
     return sets, gain
@@ -183,10 +197,17 @@ def prepare(pairs, run_dir, camera: Camera, report=print):
         One row a field: material, found drift, bound, aligned; and true drift and error where known.
     """
     run_dir = Path(run_dir)
-    done = [name for name in pairs["field"].unique() if (run_dir / "pairs" / f"{name}.npz").is_file()]
+    done = [
+        name
+        for name, rows in pairs.groupby("field", sort=False)
+        if _is_current(run_dir / "pairs" / f"{name}.npz", rows)
+    ]
     for field, _, hde, ldes in usable_sets(pairs[~pairs["field"].isin(done)], report):
         lde_e = np.stack([lde.image for lde in ldes])
-        arrays = prepare_pair(*hde_targets(hde, lde_e.shape[1:]), lde_e, camera)
+        in_electrons = all(lde.unit == "e-" for lde in ldes)
+        if not in_electrons:
+            report(f"{field}: its LDE frames are in counts, so their noise is unknown and drift is not looked for")
+        arrays = prepare_pair(*hde_targets(hde, lde_e.shape[1:]), lde_e, camera if in_electrons else None)
         truth = run_dir / "data" / "truth" / f"{field}.npz"
         if truth.is_file():
             arrays |= load_npz(truth)
@@ -201,6 +222,12 @@ def prepare(pairs, run_dir, camera: Camera, report=print):
     if not rows:
         raise TemlibError("No set could be prepared: the sentences above say why; mend the files or fields.csv.")
     return pd.DataFrame(rows)
+
+
+def _is_current(file, rows):
+    """Whether a prepared set is there and newer than all frames that it was made from."""
+    frames = [*rows["hde"], *rows["lde"]]
+    return file.is_file() and all(Path(frame).stat().st_mtime <= file.stat().st_mtime for frame in frames)
 
 
 def _drift_row(field, row, pair):

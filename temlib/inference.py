@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from temlib.models import STRIDE_PX
-from temlib.training import network_input
+from temlib.preprocess import network_input
 
 
 def run_network(network, lde_e, background_e, *, mode):

@@ -18,6 +18,7 @@ from temlib.paths import rounded
 
 LDE_PERCENTILES = (1, 80)  # of the authors' code; for HDE frames they are 0 and 100
 TEMPLATE_SIGMA_PX = 1.5  # takes the HDE frame's noise out of the template that is looked for
+PARTICLE_CONTRAST = 0.03  # what is nowhere darker than this is an empty field; carbon alone reaches 0.02
 BEAM_SIGMA_PX = 16.0  # slower variations are the beam, which does not move with the specimen
 
 
@@ -112,8 +113,9 @@ def drift_bound_px(hde, hde_background_e, lde_background_e, camera, n_lde):
     Returns
     -------
     ndarray of shape (2,)
-        Standard deviation along rows and columns that no estimator can undercut [LDE px];
-        infinite where nothing is in the field.
+        Standard deviation along rows and columns that no unbiased estimator from these frames can
+        undercut [LDE px], for an HDE image known to TEMPLATE_SIGMA_PX and LDE frames that were not
+        clipped; infinite where nothing is in the field.
     """
     template = drift_template(hde, hde_background_e)
     derivatives = lde_background_e * np.stack(np.gradient(template))
@@ -162,6 +164,20 @@ def find_drift_px(hde, hde_background_e, lde_e, lde_background_e, camera):
     return drift
 
 
+def align(hde, drift_px):
+    """HDE image at LDE size shifted onto the LDE frame: by minus the drift, cubic interpolation."""
+    return shift(hde, -np.asarray(drift_px), order=3, mode="nearest")
+
+
+def network_input(lde, background_e, mode):
+    """An LDE frame as the network of a mode wants it; (M, N) to (M, N).
+
+    corrected: relative to the background, minus 1, so that 0 is the empty film. faithful: the
+    authors' scale.
+    """
+    return lde / background_e - 1 if mode == "corrected" else faithful_scale(lde, *LDE_PERCENTILES)
+
+
 def prepare_pair(hde, hde_faithful, ldes_e, camera):
     """Arrays of one set, aligned and with their intensity scales.
 
@@ -173,22 +189,27 @@ def prepare_pair(hde, hde_faithful, ldes_e, camera):
         The authors' resize of it.
     ldes_e : ndarray of shape (n_lde, M, N)
         LDE frames [e-/px].
-    camera : Camera
+    camera : Camera or None
+        None where the frames are in counts of unknown gain: then the noise, and with it the
+        bound, is unknown, and nothing is shifted.
 
     Returns
     -------
     dict of ndarray
         The contract of `pairs/<field>.npz`, without the truth and the pixel size; `aligned`
-        is False where the bound exceeds 1 px or the best match is beyond a tenth of the
-        frame, and then nothing is shifted.
+        is False where the bound exceeds 1 px, the field is empty or the best match is beyond a
+        tenth of the frame, and then nothing is shifted.
     """
     hde_background = background_level(hde, 1.0)
     backgrounds = np.array([background_level(lde, 4.0) for lde in ldes_e])
-    bound = drift_bound_px(hde, hde_background, backgrounds.mean(), camera, len(ldes_e))
-    drift = find_drift_px(hde, hde_background, ldes_e.mean(axis=0), backgrounds.mean(), camera)
-    aligned = bool(bound.max() <= 1 and np.abs(drift).max() <= min(hde.shape) / 10)
+    bound, drift, aligned = np.full(2, np.nan), np.zeros(2), False
+    if camera is not None:
+        bound = drift_bound_px(hde, hde_background, backgrounds.mean(), camera, len(ldes_e))
+        drift = find_drift_px(hde, hde_background, ldes_e.mean(axis=0), backgrounds.mean(), camera)
+        empty = drift_template(hde, hde_background).min() > -PARTICLE_CONTRAST
+        aligned = bool(bound.max() <= 1 and np.abs(drift).max() <= min(hde.shape) / 10 and not empty)
     if aligned:
-        hde = shift(hde, -drift, order=3, mode="nearest")
+        hde = align(hde, drift)
     return {
         "lde": ldes_e.astype(np.float32),
         "hde": rounded(hde, hde_background),

@@ -20,6 +20,17 @@ METRICS = {  # name: its interval, and whether larger is better
 PER_FRAME = "mae psnr_db mae_on_hde_scale psnr_db_on_hde_scale psnr_affine_db ssim haze".split()
 
 
+def as_the_paper(table):
+    """Table 2 with MAE and PSNR on the scale of the HDE image in place of those on each image's own scale."""
+    swapped = {}
+    for name in ("mae", "psnr_db"):
+        stem, unit = (name[:-3], "_db") if name.endswith("_db") else (name, "")
+        swapped[name] = table[f"{name}_on_hde_scale"]
+        for what in ("sd", "low", "high"):
+            swapped[f"{stem}_{what}{unit}"] = table[f"{name}_on_hde_scale_{what}"]
+    return table.assign(**swapped)
+
+
 def ratio_interval(numerator, denominator, *, seed):
     """95 % bootstrap interval of sum(numerator) / sum(denominator) over fields.
 

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import papermill
 import typer
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from temlib import errors
@@ -99,6 +100,11 @@ def _claimed(run_dir, name, parameters):
                     f"{str(commit)[:8]}); delete the folder to compute everything anew."
                 )
         else:
+            if any(file.name not in (".lock", "log.txt") for file in run_dir.iterdir()):
+                raise ProfileError(
+                    f"runs/{name} holds results but no profile.json that tells what they were made with: delete or "
+                    "move that folder to start afresh."
+                )
             with whole_file(profile_file) as partial:
                 partial.write_text(json.dumps(this, indent=2) + "\n")
         yield run_dir
@@ -160,9 +166,17 @@ def _execute(notebook, run_dir, parameters):
                 )
         except PapermillExecutionError as error:
             print(error, file=log)
+            place = f"cell [{error.exec_count}] of {os.path.relpath(executed)}"
             raise NotebookError(
-                f"{notebook.stem} stopped in cell {error.exec_count}: {_reason(error)} "
+                f"{notebook.stem} stopped in {place}: {_reason(error)} "
                 f"(more in {os.path.relpath(log_file)}; the same command goes on from here)"
+            ) from error
+        except (DeadKernelError, OSError) as error:
+            words = " ".join(str(error).split())[:200]
+            print(repr(error), file=log)
+            raise NotebookError(
+                f"{notebook.stem} was cut off ({type(error).__name__}: {words}): memory or disk may have run out; "
+                "free some, and the same command goes on from here."
             ) from error
         finally:
             logging.getLogger("papermill").removeHandler(handler)

@@ -13,6 +13,8 @@ import yaml
 from temlib.errors import ProfileError
 from temlib.paths import NOTEBOOKS, PARAMS
 
+CHOICES = {"mode": ("corrected", "faithful"), "precision": ("auto", "32-true", "bf16-mixed")}
+MAY_BE_ZERO = {"seed", "hde_frames_kept", "latency_warmup"}
 GIVEN_BY_THE_RUNNER = {"run_dir"}
 
 
@@ -64,6 +66,12 @@ def load_profile(name):
             raise ProfileError(
                 f"params/{path.name} gives {key} = {value!r}, a {type(value).__name__}: "
                 f"a {type(examples[key]).__name__} like {examples[key]!r} is needed."
+            )
+        if key in CHOICES and value not in CHOICES[key]:
+            raise ProfileError(f"params/{path.name} gives {key} = {value!r}: choose one of {', '.join(CHOICES[key])}.")
+        if type(value) is int and value < (0 if key in MAY_BE_ZERO else 1):
+            raise ProfileError(
+                f"params/{path.name} gives {key} = {value}: {0 if key in MAY_BE_ZERO else 1} or more is needed."
             )
     missing = sorted(examples.keys() - profile.keys())
     if missing:

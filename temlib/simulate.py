@@ -5,6 +5,7 @@ Joins the phantom to the camera and puts the result on disk: Gatan TIFFs, `field
 """
 
 import hashlib
+import json
 from functools import partial
 from pathlib import Path
 
@@ -182,6 +183,17 @@ def field_names(train_fields, validation_fields):
     ]
 
 
+def _keep_to(file, options):
+    """Note what a folder is simulated with, and refuse to go on with anything else."""
+    told = json.dumps(options, indent=2, sort_keys=True)
+    if file.is_file() and file.read_text() != told:
+        raise ProfileError(
+            f"{file.parent} holds frames simulated with other options ({file.name}): take an empty folder."
+        )
+    with whole_file(file) as partial_file:
+        partial_file.write_text(told)
+
+
 def simulate(folder, *, train_fields, validation_fields, hde_frames_kept, report=print, **field_options):
     """Write a whole simulated data set, going on from what a cut-off run left.
 
@@ -201,7 +213,8 @@ def simulate(folder, *, train_fields, validation_fields, hde_frames_kept, report
     Raises
     ------
     ProfileError
-        If the planted particles do not fit into the field.
+        If the planted particles do not fit into the field, a material is unknown, or the folder
+        was simulated with other options.
     """
     folder = Path(folder)
     width_nm = field_options["size_px"] * field_options["pixel_size_nm"]
@@ -211,6 +224,13 @@ def simulate(folder, *, train_fields, validation_fields, hde_frames_kept, report
             f"wide: the particles that the paper measures need {phantom.PLANTED_FIELD_NM:.0f} nm. "
             "Take more pixels, or larger ones."
         )
+    unknown = sorted({*train_fields, *validation_fields} - phantom.MATERIALS.keys())
+    if unknown:
+        raise ProfileError(f"There is no material {', '.join(unknown)}: choose from {', '.join(phantom.MATERIALS)}.")
+    _keep_to(
+        folder / "simulation.json",
+        field_options | {"train": train_fields, "validation": validation_fields, "hde_frames_kept": hde_frames_kept},
+    )
     if (folder / "fields.csv").is_file():
         return
     names = field_names(train_fields, validation_fields)

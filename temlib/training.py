@@ -13,9 +13,9 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from temlib.errors import ModelFileError
+from temlib.errors import ModelFileError, TemlibError
 from temlib.paths import load_npz, whole_file
-from temlib.preprocess import LDE_PERCENTILES, faithful_scale
+from temlib.preprocess import faithful_scale, network_input
 
 
 def training_arrays(pair_files, mode):
@@ -32,6 +32,11 @@ def training_arrays(pair_files, mode):
     Returns
     -------
     inputs, targets : ndarray of float32, shape (n, 1, M, N)
+
+    Raises
+    ------
+    TemlibError
+        If there is no pair, or the frames have several sizes.
     """
     inputs, targets = [], []
     for file in pair_files:
@@ -44,12 +49,14 @@ def training_arrays(pair_files, mode):
         for lde, background in zip(pair["lde"], pair["background_e"], strict=True):
             inputs.append(network_input(lde, background, mode))
             targets.append(target)
+    sizes = sorted({image.shape for image in inputs})
+    if len(sizes) != 1:
+        found = " and ".join(f"{rows} x {cols} px" for rows, cols in sizes) or "none"
+        raise TemlibError(
+            f"Frames of one size are needed to train, and at least one set for training and one for validation; "
+            f"found: {found}. Set the column split in fields.csv, and leave out the sets of another size."
+        )
     return np.stack(inputs)[:, None].astype(np.float32), np.stack(targets)[:, None].astype(np.float32)
-
-
-def network_input(lde, background_e, mode):
-    """An LDE frame as the network of a mode wants it; (M, N) to (M, N)."""
-    return lde / background_e - 1 if mode == "corrected" else faithful_scale(lde, *LDE_PERCENTILES)
 
 
 def epoch_plan(seed, epoch, n_pairs):
@@ -138,13 +145,31 @@ class _EndOfEpoch(pl.Callback):
             with whole_file(self.best) as partial:
                 torch.save(denoiser.network.state_dict(), partial)
         with whole_file(self.checkpoint) as partial:
-            trainer.save_checkpoint(partial)
+            trainer.save_checkpoint(partial, weights_only=False)
         seconds = time.perf_counter() - self.started
         last, left = denoiser.history[-1], trainer.max_epochs - denoiser.current_epoch - 1
         self.report(
             f"epoch {last['epoch']}/{trainer.max_epochs}: training {last['training_loss']:.4f}, "
             f"validation {last['validation_loss']:.4f}, {seconds:.1f} s, {left * seconds / 60:.0f} min left"
         )
+
+
+def load_best(network, checkpoint):
+    """Put the weights of the epoch with the lowest validation loss into a network, in place.
+
+    Raises
+    ------
+    ModelFileError
+        If they are missing or damaged.
+    """
+    path = Path(checkpoint).with_name(Path(checkpoint).stem + "_best.pt")
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch raises whatever the damaged bytes lead it to
+        raise ModelFileError(
+            f"{path.name} is missing or damaged ({type(error).__name__}): delete it and the .ckpt beside it, and "
+            "train again."
+        ) from error
 
 
 def resolve_precision(precision):

@@ -16,7 +16,12 @@ def run_dir(tmp_path):
     figures = tmp_path / "figures"
     figures.mkdir()
     table = pd.DataFrame(
-        {"material": ["Ni"], "method": "output", "mae_on_hde_scale": 0.05, "mae_on_hde_scale_sd": 0.01}
+        {
+            "material": "Ni",
+            "method": ["output", "blank"],
+            "mae_on_hde_scale": [0.05, 0.08],
+            "mae_on_hde_scale_sd": 0.01,
+        }
     )
     table.to_csv(figures / "table_2_quality.csv", index=False)
     noise = np.random.default_rng(0).integers(0, 255, (300, 500, 3), dtype=np.uint8)

@@ -63,7 +63,8 @@ def test_a_failing_notebook_is_named_in_one_sentence_and_stops_the_run(house):
     status, _, errors = call("tiny")
     assert status == 1
     # of the executed notebook: papermill adds a cell after the parameters
-    assert errors.startswith("error: 01_first stopped in cell 3: ZeroDivisionError: division by zero")
+    assert errors.startswith("error: 01_first stopped in cell [3] of ")
+    assert "01_first.ipynb: ZeroDivisionError: division by zero (more in" in errors
     assert errors.count("\n") == 1
     assert "Traceback" in (house / "runs/tiny/log.txt").read_text()
     assert not (house / "runs/tiny/02.txt").exists()
@@ -73,7 +74,7 @@ def test_a_sentence_of_temlib_is_passed_on_as_it_is(house):
     write_notebook(
         house, "01_first", "from temlib.errors import FrameError\nraise FrameError('a.tif is empty: copy it anew.')"
     )
-    assert "stopped in cell 3: a.tif is empty: copy it anew. (more in" in call("tiny")[2]
+    assert "01_first.ipynb: a.tif is empty: copy it anew. (more in" in call("tiny")[2]
 
 
 @pytest.mark.parametrize(
@@ -146,3 +147,19 @@ def test_publish_refuses_a_run_that_other_code_began(house, monkeypatch):
     status, _, errors = call("tiny", "--publish")
     assert status == 2
     assert "begun by commit abc" in errors
+
+
+def test_a_kernel_that_dies_is_one_sentence(house):
+    write_notebook(house, "01_first", "import os\nos.kill(os.getpid(), 9)")
+    status, _, errors = call("tiny")
+    assert status == 1
+    assert errors.startswith("error: 01_first was cut off")
+    assert errors.count("\n") == 1
+
+
+def test_results_of_unknown_parameters_are_not_gone_on_from(house):
+    (house / "runs/tiny").mkdir()
+    (house / "runs/tiny/01.txt").write_text("7")
+    status, _, errors = call("tiny")
+    assert status == 2
+    assert "no profile.json" in errors

@@ -135,3 +135,13 @@ def test_a_field_too_small_for_the_planted_particles_is_refused(tmp_path):
     with pytest.raises(ProfileError, match="400 nm wide"):
         simulate(tmp_path, **(OPTIONS | {"size_px": 100}))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_another_seed_is_refused(folder):
+    with pytest.raises(ProfileError, match="other options"):
+        simulate(folder, **(OPTIONS | {"seed": 4}))
+
+
+def test_an_unknown_material_is_refused(tmp_path):
+    with pytest.raises(ProfileError, match="no material Nickel"):
+        simulate(tmp_path, **(OPTIONS | {"train_fields": {"Nickel": 1}}))

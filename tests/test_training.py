@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from temlib.errors import ModelFileError
+from temlib.errors import ModelFileError, TemlibError
 from temlib.paths import save_npz
-from temlib.training import epoch_plan, fit, network_input, training_arrays
+from temlib.preprocess import network_input
+from temlib.training import epoch_plan, fit, load_best, training_arrays
 
 # A training of seconds: a small network on small fields, in a process of its own that can be killed
 SCRIPT = """
@@ -138,3 +139,24 @@ def test_every_lde_frame_makes_a_pair_with_the_hde_of_its_field(tmp_path):
     inputs, targets = training_arrays([tmp_path / "f.npz"], "faithful")
     assert inputs.min() == targets.min() == 0
     assert inputs.max() == targets.max() == 1
+
+
+def test_frames_of_two_sizes_are_refused_in_one_sentence(tmp_path):
+    for name, shape in (("a", (6, 8)), ("b", (4, 8))):
+        ones = np.ones(shape)
+        save_npz(
+            tmp_path / f"{name}.npz", lde=ones[None], background_e=np.ones(1), hde=ones, hde_background_e=np.float64(1)
+        )
+    with pytest.raises(TemlibError, match="4 x 8 px and 6 x 8 px"):
+        training_arrays([tmp_path / "a.npz", tmp_path / "b.npz"], "corrected")
+
+
+def test_no_pair_is_refused_in_one_sentence():
+    with pytest.raises(TemlibError, match="found: none"):
+        training_arrays([], "corrected")
+
+
+def test_damaged_best_weights_are_refused_in_one_sentence(tmp_path):
+    (tmp_path / "a_best.pt").write_bytes(b"no weights")
+    with pytest.raises(ModelFileError, match=r"a_best\.pt is missing or damaged"):
+        load_best(small_network(), tmp_path / "a.ckpt")

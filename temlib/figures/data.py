@@ -12,15 +12,17 @@ def frames_sheet(examples):
     Parameters
     ----------
     examples : list of dict
-        material, hde (K, L), hde_pixel_nm, lde (M, N), lde_pixel_nm, lde_dose, hde_dose [e-/px].
+        material; of either frame (prefix hde_ or lde_) the image under its bare name, pixel_nm, dose
+        (mean per pixel) and unit ("e-" or "counts").
     """
     width = min(PAGE_WIDTH_IN, 1.6 * len(examples) + 0.3)
     figure, axes = plt.subplots(2, len(examples), figsize=(width, 2.3 * width / len(examples)), squeeze=False)
     for column, example in zip(axes.T, examples, strict=True):
         micrograph(column[0], example["hde"], pixel_size_nm=example["hde_pixel_nm"], title=example["material"])
         micrograph(column[1], example["lde"], pixel_size_nm=example["lde_pixel_nm"])
-        column[0].set_xlabel(f"{example['hde_dose']:.0f} e$^-$/px")
-        column[1].set_xlabel(f"{example['lde_dose']:.1f} e$^-$/px")
+        for axes_of_one, frame in zip(column, ("hde", "lde"), strict=True):
+            unit = "e$^-$" if example[f"{frame}_unit"] == "e-" else "counts"
+            axes_of_one.set_xlabel(f"{example[f'{frame}_dose']:.3g} {unit}/px")
     axes[0, 0].set_ylabel("HDE")
     axes[1, 0].set_ylabel("LDE")
     return figure

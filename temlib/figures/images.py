@@ -104,7 +104,7 @@ def _points(axes, x, rows, name, colour, marker, label):
         axes.vlines(x, rows[f"{name}_low"], rows[f"{name}_high"], color=colour, lw=1)
 
 
-def fields(images, boxes, *, pixel_size_nm, labels):
+def fields(images, boxes, *, pixel_size_nm, labels, counts):
     """Figure 4: one field as HDE, LDE and output, with its regions enlarged below.
 
     Parameters
@@ -116,6 +116,8 @@ def fields(images, boxes, *, pixel_size_nm, labels):
     pixel_size_nm : float or None
     labels : dict of str to str
         What stands above each image.
+    counts : dict of tuple to int
+        Particles found, by (image, region).
     """
     figure = plt.figure(figsize=(PAGE_WIDTH_IN, 0.52 * PAGE_WIDTH_IN))
     grid = figure.add_gridspec(2, 6, height_ratios=(2, 1))
@@ -135,7 +137,8 @@ def fields(images, boxes, *, pixel_size_nm, labels):
             top, left, edge = boxes[region]
             inset = figure.add_subplot(grid[1, 2 * i + j])
             part = images[name][top : top + edge, left : left + edge]
-            micrograph(inset, part, pixel_size_nm=pixel_size_nm, limits=limits, title=f"region {region}")
+            title = f"region {region}: {counts[name, region]}"
+            micrograph(inset, part, pixel_size_nm=pixel_size_nm, limits=limits, title=title)
     return figure
 
 
