@@ -22,7 +22,8 @@ def frames_sheet(examples):
         micrograph(column[1], example["lde"], pixel_size_nm=example["lde_pixel_nm"])
         for axes_of_one, frame in zip(column, ("hde", "lde"), strict=True):
             unit = "e$^-$" if example[f"{frame}_unit"] == "e-" else "counts"
-            axes_of_one.set_xlabel(f"{example[f'{frame}_dose']:.3g} {unit}/px")
+            dose = example[f"{frame}_dose"]
+            axes_of_one.set_xlabel(f"{dose:.{0 if dose >= 100 else 1}f} {unit}/px")
     axes[0, 0].set_ylabel("HDE")
     axes[1, 0].set_ylabel("LDE")
     return figure
