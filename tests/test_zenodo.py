@@ -291,9 +291,9 @@ def test_what_a_killed_call_left_is_removed_before_the_disk_is_looked_at(zenodo,
 
 def test_what_is_there_already_needs_no_disk(zenodo, tmp_path, monkeypatch):
     zenodo.publish({"0000.tif": b"HDE", "Ni.zip": zip_of({"a.tif": b"1"})})
-    fetch(tmp_path, base_url=zenodo.base_url, progress=False)
+    first = fetch(tmp_path, base_url=zenodo.base_url, progress=False)
     monkeypatch.setattr("temlib.zenodo.shutil.disk_usage", lambda folder: SimpleNamespace(free=0))
-    fetch(tmp_path, base_url=zenodo.base_url, progress=False)
+    assert fetch(tmp_path, base_url=zenodo.base_url, progress=False) == first
 
 
 def test_a_disk_that_fills_up_on_the_way_is_told(zenodo, tmp_path, monkeypatch):
