@@ -216,3 +216,23 @@ def fisher_information(derivatives, electrons, camera):
         per_segment = np.add.reduceat(weighted, starts, axis=2)
         information -= np.einsum("pij,qij->pq", per_segment / denominator, per_segment)
     return information
+
+
+def detectability(signal_e, electrons, camera):
+    """d' of an ideal observer who knows what to look for, and where.
+
+    Parameters
+    ----------
+    signal_e : ndarray of shape (M, N)
+        By how much the expected image changes if the particle is there [e-/px].
+    electrons : ndarray of shape (M, N)
+        Expected image with the particle [e-/px].
+    camera : Camera
+
+    Returns
+    -------
+    float
+        sqrt(s^T C^-1 s) for a signal s and the noise covariance C: the distance of the two
+        hypotheses in standard deviations. Below 3 a particle cannot be told from noise.
+    """
+    return float(np.sqrt(fisher_information(signal_e[None], electrons, camera)[0, 0]))

@@ -181,7 +181,7 @@ def resolve_precision(precision):
         return precision
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    return "bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32-true"
+    return "bf16-mixed" if torch.cpu.get_capabilities().get("amx_bf16") else "32-true"
 
 
 def fit(

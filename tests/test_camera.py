@@ -5,6 +5,7 @@ from temlib.camera import (
     ONEVIEW_BIN8,
     Camera,
     charge_shares,
+    detectability,
     expose,
     fisher_information,
     pixel_variance,
@@ -109,3 +110,12 @@ def test_information_with_segments_equals_that_of_the_full_covariance_matrix():
         covariance_e = np.diag(pixel_variance(electrons[row], camera) / 100) + same_segment * 1.5**2
         expected += derivatives[:, row] @ np.linalg.inv(covariance_e) @ derivatives[:, row].T
     np.testing.assert_allclose(fisher_information(derivatives, electrons, camera), expected)
+
+
+def test_a_known_signal_in_white_noise_has_the_d_prime_of_its_energy():
+    camera = Camera(**(vars(QUIET) | {"white_counts": 20.0}))
+    electrons = np.full((3, 5), 2.0)
+    variance_e = (1 + 1 / 1.54) * 2 + 4
+    # d'^2 = sum s^2 / variance, for 15 pixels that lack half an electron each
+    expected = np.sqrt(15 * 0.25 / variance_e)
+    assert detectability(np.full((3, 5), 0.5), electrons, camera) == pytest.approx(expected)

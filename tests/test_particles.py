@@ -2,9 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from temlib.camera import ONEVIEW_BIN8
 from temlib.particles import (
     box_around,
     box_with,
+    detectabilities,
     emptiest_box,
     find_particles,
     in_box,
@@ -140,3 +142,11 @@ def test_the_emptiest_box_avoids_particles():
     top, left, edge = emptiest_box(image, 20)
     assert edge == 20
     assert image[top : top + edge, left : left + edge].min() > 0.97
+
+
+@pytest.mark.parametrize(("diameter_nm", "mean_free_path_nm", "expected"), [(100, 112, 12), (150, 764, 4.9)])
+def test_d_prime_of_a_sphere_is_that_of_the_table_in_the_notes_on_the_camera(diameter_nm, mean_free_path_nm, expected):
+    # Ni and silicate at an aperture of 40 mrad, 4.5 e-/px; the table leaves position and background free
+    truth = pd.DataFrame({"diameter_nm": [diameter_nm], "transmission": [np.exp(-diameter_nm / mean_free_path_nm)]})
+    found = detectabilities(truth, dose_e_per_px=4.5, pixel_size_nm=2.9885, camera=ONEVIEW_BIN8)
+    assert found == pytest.approx([expected], rel=0.1)
