@@ -3,8 +3,13 @@
 Every number stands in `data/paper`, and `claims.csv` says where a run's counterpart is found:
 the value of `column` in the row of `<stem>.csv` for which `rows` is true (of several rows their
 `statistic`), or a `formula` of other claims' ids, which is then worked out for the paper too.
-What a claim says in words is `claim`; `holds` is the same as a formula of ids; where it does not
-hold, `fails` says whether that is resolved. A row without `quantity` only feeds formulas.
+`spread_column` holds its standard error or deviation; for a formula it is one itself, in which
+`<id>_spread` is that of an id. What a claim says in words is `claim`; `holds` is the same as a
+formula of ids; where it does not hold, `fails` says whether that is resolved (of fitted numbers:
+by two standard errors of their difference). `needs` lists what must be the paper's own before a
+number can be reproduced: the "data", the treatment ("faithful"), the "field" of view of Fig. 4, the
+"computer". A run picks its own field, so the last two never are. A row without `quantity` only
+feeds formulas.
 """
 
 import ast
@@ -14,9 +19,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from temlib.paths import PAPER_TABLES
+from temlib.dataset import ZENODO_FOLDER
+from temlib.paths import PAPER_TABLES, ROOT
 
-AUTHORS_DATA = "zenodo"  # the source for which numbers may be compared with the paper's
+LOST = "not comparable, claim differs (not measurable)"
+# why there is no number, as far as the verdict goes; of a formula's reasons the first counts
+REASONS = ("not run", "not measured", LOST, "not measurable", "")
 
 
 def paper_table(name):
@@ -31,22 +39,37 @@ def claims():
     return table.assign(**table[texts].fillna("").astype(str))
 
 
-def source_of(run_dir):
-    """What the run was made from: "simulated", "zenodo", a folder's path, or "unknown"."""
+def origin_of(run_dir):
+    """What a run was made from and how, as `compare` takes it.
+
+    Returns
+    -------
+    dict of str
+        source: "simulated", "zenodo" or a folder's path; mode: "corrected" or "faithful";
+        each "unknown" where no profile tells it.
+    """
     profile = Path(run_dir) / "profile.json"
     parameters = json.loads(profile.read_text())["parameters"] if profile.is_file() else {}
-    return parameters.get("source", "unknown")
+    return {name: parameters.get(name, "unknown") for name in ("source", "mode")}
 
 
-def compare(figures_dir, *, source):
+def is_authors_data(source):
+    """Whether a source is the record that the authors published: "zenodo", or the folder it is fetched to.
+
+    A copy elsewhere is not recognised, because nothing in it tells what it is.
+    """
+    return source == "zenodo" or (ROOT / Path(source).expanduser()).resolve() == ZENODO_FOLDER.resolve()
+
+
+def compare(figures_dir, *, source, mode="corrected"):
     """The paper against a run, number by number.
 
     Parameters
     ----------
     figures_dir : path
         `runs/<profile>/figures`; csv files that are not there are "not run".
-    source : str
-        As `source_of` gives it.
+    source, mode : str
+        As `origin_of` gives them.
 
     Returns
     -------
@@ -54,46 +77,59 @@ def compare(figures_dir, *, source):
         One row a claim, in the order of the paper: the columns of `claims`, the run's number
         `run` and its spread `run_spread`, and `verdict`:
 
-        - "reproduced": within the paper's own spread (for a number printed without one: the
-          same when rounded as printed), on the authors' data;
-        - "differs": outside it, on the authors' data;
-        - "not comparable": other data or another computer; followed by "claim holds" or
-          "claim differs" (or "claim not resolved", inside the intervals) where the paper says
-          something that can be checked on any data;
-        - "not measured": the run's table has no such row, or says it could not be measured;
+        - "reproduced": measured on what the claim `needs`, and within the paper's own spread (for
+          a number printed without one: the same when rounded as printed);
+        - "differs": measured on the same and outside it, or found not measurable there;
+        - "not comparable": other data, treatment, field of view or computer, or nothing printed
+          to compare with; followed by "claim holds" or "claim differs" (or "claim not resolved",
+          inside the intervals) where the paper says something that can be checked all the same,
+          and by "claim differs (not measurable)" where that cannot be seen in this run at all,
+          such as the diameter of a particle that the network has lost;
+        - "not measurable": looked for and not found, where the paper says nothing that can be
+          checked, or where the HDE image that it is compared with is at fault;
+        - "not measured": the run has nothing of the kind: no such particle, no GPU;
         - "not run": the run has no such table.
     """
     table = claims()
     found = {row.id: _look_up(row, Path(figures_dir)) for row in table.itertuples() if not row.formula}
-    numbers = pd.DataFrame({name: [number] for name, (number, _, _) in found.items()}, dtype=float)
+    known = {name: number for name, (number, _, _) in found.items()}
+    known |= {f"{name}_spread": spread for name, (_, spread, _) in found.items()}
     missing = {name: reason for name, (_, _, reason) in found.items()}
+    numbers = pd.DataFrame(known, index=[0], dtype=float)
     for row in table[table.formula != ""].itertuples():
         numbers[row.id] = numbers.eval(row.formula).astype(float)
-        reasons = {missing[name] for name in _names(row.formula)} - {""}
-        missing[row.id] = "not run" if "not run" in reasons else next(iter(reasons), "")
+        numbers[f"{row.id}_spread"] = numbers.eval(row.spread_column) if row.spread_column else np.nan
+        missing[row.id] = min((missing[name] for name in _names(row.formula)), key=REASONS.index)
     table["run"] = numbers[table.id].iloc[0].to_numpy()
-    table["run_spread"] = [found.get(name, (0, np.nan, ""))[1] for name in table.id]
+    table["run_spread"] = numbers[table.id + "_spread"].iloc[0].to_numpy()
+    same = {"data", mode} if is_authors_data(source) else {mode}
     table["verdict"] = [
-        missing[row.id] or verdict(row, numbers, comparable=source == AUTHORS_DATA and row.needs == "data")
+        verdict(row, numbers, missing=missing[row.id], comparable=same.issuperset(row.needs.split(", ")))
         for row in table.itertuples()
     ]
     return table[table.quantity != ""].reset_index(drop=True)
 
 
-def verdict(claim, numbers, *, comparable):
-    """What to say of one number that a run has.
+def verdict(claim, numbers, *, missing, comparable):
+    """What to say of one number.
 
     Parameters
     ----------
     claim : named tuple
         A row of `claims`, with the run's number as `run`.
     numbers : pandas.DataFrame
-        One row; a column for every id.
+        One row; a column for every id, and for its spread.
+    missing : str
+        One of `REASONS`, "" where the run has the number.
     comparable : bool
         Whether the run's number was measured on what the paper measured.
     """
-    if comparable:
+    if missing in ("not run", "not measured"):
+        return missing
+    if comparable and pd.notna(claim.low):
         return "reproduced" if claim.low <= claim.run <= claim.high else "differs"
+    if missing:
+        return LOST if missing == LOST and claim.holds else "not measurable"
     needed = _names(f"({claim.holds}, {claim.fails})") if claim.fails else _names(claim.holds)
     if not claim.holds or numbers[needed].isna().any(axis=None):
         return "not comparable"
@@ -116,13 +152,16 @@ def _look_up(claim, figures_dir):
     try:
         table = pd.read_csv(file)
         rows = table.query(claim.rows) if claim.rows else table
-        numbers = pd.to_numeric(rows[claim.column], errors="coerce").dropna()
-        spreads = rows[claim.spread_column] if claim.spread_column else []
+        cells = pd.to_numeric(rows[claim.column], errors="coerce")
+        spreads = rows[claim.spread_column] if claim.spread_column else pd.Series(np.nan, rows.index)
     except (pd.errors.EmptyDataError, pd.errors.UndefinedVariableError, KeyError):
-        # nothing of the kind could be measured on this source
+        # nothing of the kind is there on this source
         return np.nan, np.nan, "not measured"
-    if claim.statistic and len(numbers):
+    numbers = cells.dropna()
+    if numbers.empty:
+        return np.nan, np.nan, "not measured" if cells.empty else LOST if claim.holds else "not measurable"
+    if claim.statistic:
         return getattr(numbers, claim.statistic)(), np.nan, ""
-    if len(numbers) != 1:
+    if len(cells) != 1:
         return np.nan, np.nan, "not measured"
-    return numbers.iloc[0], (spreads.iloc[0] if len(spreads) == 1 else np.nan), ""
+    return numbers.iloc[0], spreads.iloc[0], ""

@@ -19,7 +19,7 @@ from PIL import Image
 
 from temlib.paths import load_npz, whole_file
 from temlib.provenance import describe
-from temlib.reference import compare, source_of
+from temlib.reference import LOST, compare, is_authors_data, origin_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 IMAGE_BYTES = 5_500_000  # of all figures together; base64 adds a third, and the page stays below 8 MB
@@ -30,9 +30,11 @@ VERDICTS = {  # sign and colour class; no verdict is told by its colour alone
     "reproduced": ("✓", "good"),
     "not comparable, claim holds": ("✓", "holds"),
     "not comparable, claim differs": ("✗", "differs"),
+    LOST: ("⊘", "differs"),
     "differs": ("✗", "differs"),
     "not comparable, claim not resolved": ("~", "open"),
     "not comparable": ("≠", "open"),
+    "not measurable": ("⊘", "open"),
     "not measured": ("–", "open"),
     "not run": ("–", "open"),
 }
@@ -58,8 +60,9 @@ def write_report(run_dir):
     """
     run_dir = Path(run_dir)
     figures_dir = run_dir / "figures"
-    source = source_of(run_dir)
-    comparison = compare(figures_dir, source=source)
+    origin = origin_of(run_dir)
+    source = "zenodo" if is_authors_data(origin["source"]) else origin["source"]
+    comparison = compare(figures_dir, **origin)
     rows = comparison_rows(comparison, figures_dir)
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     environment.trim_blocks = environment.lstrip_blocks = True
@@ -86,27 +89,28 @@ def write_report(run_dir):
 def lead(comparison, data):
     """The page's first sentences: what was found, in counts."""
     counts = comparison.verdict.value_counts()
-    reproduced, differs, holds, against, missing = (
-        sum(counts.get(name, 0) for name in names.split("|"))
-        for names in (
+    reproduced, differs, holds, against, lost = (
+        counts.get(name, 0)
+        for name in (
             "reproduced",
             "differs",
             "not comparable, claim holds",
             "not comparable, claim differs",
-            "not run|not measured",
+            LOST,
         )
     )
     text = (
         f"{len(comparison)} numbers of the paper, said or implied, are listed here; this run on {data} has "
-        f"{len(comparison) - missing} of them."
+        f"{comparison.run.notna().sum()} of them."
     )
     if reproduced + differs:
         text += f" {reproduced} are reproduced within the paper's own spread and {differs} differ."
-    if holds + against:
+    if holds + against + lost:
         text += (
-            " Other frames, or another computer, cannot reproduce a number, but they can test what the paper "
-            f"says with it: that holds {holds} times and differs {against} times."
+            " Other frames, another treatment or another computer cannot reproduce a number, but they can test what "
+            f"the paper says with it: that holds {holds} times and differs {against + lost} times"
         )
+        text += f", {lost} of them because what the paper measured cannot be measured here." if lost else "."
     return text
 
 
@@ -115,10 +119,13 @@ def comparison_rows(comparison, figures_dir):
     rows = []
     for claim in comparison.to_dict("records"):
         sign, tone = VERDICTS[claim["verdict"]]
+        where, _, said = claim["verdict"].rpartition(", ")
+        short, _, how = said.rstrip(")").partition(" (")
+        run = number_text(claim["run"], claim["run_spread"]).replace("-", "−")
         linked = (figures_dir / f"{claim['stem']}.csv").is_file()
         rows.append(
             {name: claim[name] for name in "id section quantity paper unit place claim verdict".split()}
-            | {"run": number_text(claim["run"], claim["run_spread"]), "sign": sign, "tone": tone}
+            | {"run": run, "sign": sign, "tone": tone, "short": short, "small": how or where}
             | {"link": claim["stem"] if linked else ""}
         )
     return rows
@@ -279,7 +286,7 @@ def conditions(run_dir):
     minutes = json.loads(minutes_file.read_text()) if minutes_file.is_file() else {}
     listed = {
         "Profile": here["profile"] or run_dir.name,
-        "Data": source_of(run_dir),
+        "Data": origin_of(run_dir)["source"],
         "Machine": "; ".join(machines),
         "Commit": "; ".join(commits) or "no git checkout",
         "Minutes": ", ".join(f"{name} {value:.1f}" for name, value in minutes.items()) or "not measured",

@@ -9,6 +9,7 @@ from PIL import Image
 
 from temlib import report
 from temlib.paths import save_npz
+from temlib.reference import compare
 
 
 @pytest.fixture
@@ -54,6 +55,39 @@ def test_numbers_verdicts_and_conditions_stand_on_the_page(run_dir):
     assert "0.050 ± 0.010" in page
     assert "claim holds" in page and "not run" in page
     assert "smoke" in page and "seed" in page
+
+
+@pytest.fixture
+def lost_particle(run_dir):
+    """Figure 6 with a diameter and an edge in the HDE image and none in the output."""
+    sizes = {"diameter_nm": [95.0, None], "diameter_se_nm": 1.0, "edge_width_nm": [5.0, None], "edge_width_se_nm": 1.0}
+    table = pd.DataFrame({"figure": 6, "image": ["HDE", "output"], "particle": 1} | sizes)
+    table.to_csv(run_dir / "figures" / "06_sizes.csv", index=False)
+    return run_dir
+
+
+def test_a_lost_particle_counts_among_what_differs(lost_particle):
+    # the MAE of Ni holds; the diameter and the edge in the output, and the change of the diameter, do not
+    page = page_of(lost_particle)
+    assert "holds 1 times and differs 3 times, 3 of them because what the paper measured cannot be measured" in page
+
+
+def test_the_verdict_on_a_lost_particle_has_a_sign_and_a_tone(lost_particle):
+    comparison = compare(lost_particle / "figures", source="simulated")
+    rows = {row["id"]: row for row in report.comparison_rows(comparison, lost_particle / "figures")}
+    row = rows["single_output"]
+    assert (row["sign"], row["tone"], row["short"], row["small"]) == ("⊘", "differs", "claim differs", "not measurable")
+    assert rows["single_hde"]["short"] == "not comparable" and rows["single_hde"]["small"] == ""
+
+
+def test_numbers_that_a_run_lacks_are_not_counted_as_had(lost_particle):
+    # MAE of Ni, diameter and edge in the HDE image
+    assert "this run on simulated frames has 3 of them" in page_of(lost_particle)
+
+
+def test_the_folder_that_zenodo_is_fetched_to_is_told_as_the_authors_frames(run_dir):
+    (run_dir / "profile.json").write_text('{"name": "own", "parameters": {"source": "data/zenodo"}}')
+    assert "this run on the authors&#39; frames has" in page_of(run_dir)
 
 
 def test_a_number_leads_to_its_figure_only_where_there_is_one(run_dir):
