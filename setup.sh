@@ -1,5 +1,6 @@
 # Sourced by run_all.sh and run_tests.sh: sets $python to an interpreter that has everything.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH} # this folder's temlib, though the environment may know another's
 
 # An active environment that has the packages is used as it is; otherwise .venv is made here.
 

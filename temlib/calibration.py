@@ -8,6 +8,7 @@ import math
 import re
 import unicodedata
 from datetime import datetime, timedelta
+from xml.etree import ElementTree
 
 NM_PER_UNIT = {
     name: nanometres
@@ -70,8 +71,11 @@ def pixel_size_nm(signal, notes):
     # RosettaSciIO passes on the scale that ImageJ wrote, but of its units only "micron".
     description = str(signal.get("original_metadata", {}).get("ImageDescription", ""))
     imagej = re.search(r"^unit=(.*)$", description, re.MULTILINE) if description.startswith("ImageJ=") else None
+    axes = signal["axes"][-2:]
+    if not any(axis.get("units") for axis in axes):
+        axes = _ome_axes(description, axes) or axes
     edges = []
-    for axis in signal["axes"][-2:]:
+    for axis in axes:
         stated = axis.get("units") or (imagej and imagej[1])
         unit, scale = unit_name(stated), axis.get("scale")
         if scale is None or unit in NO_UNIT:
@@ -86,6 +90,24 @@ def pixel_size_nm(signal, notes):
             return None
         edges.append(edge)
     return tuple(edges)
+
+
+def _ome_axes(description, axes):
+    """Scale and unit of both axes in the XML of an OME-TIFF, which RosettaSciIO does not read; None without them."""
+    try:
+        images = ElementTree.fromstring(description.strip(" \0")).iterfind(".//{*}Pixels")
+    except ElementTree.ParseError:  # no XML, or a damaged one
+        return None
+    wanted = [str(axis["size"]) for axis in axes]
+    found = {
+        tuple(
+            (image.get(f"PhysicalSize{xy}"), image.get(f"PhysicalSize{xy}Unit", "µm")) for xy in "YX"
+        )  # OME's default
+        for image in images
+        if [image.get(f"Size{xy}") for xy in "YX"] == wanted
+    }
+    # of several images as large as this one, none is told to be this one
+    return [{"scale": scale, "units": unit} for scale, unit in found.pop()] if len(found) == 1 else None
 
 
 def electron_calibration(signal, notes):

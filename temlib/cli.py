@@ -17,6 +17,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # else it takes "[px]" for a colour
     help="Low-dose TEM frames of nanoparticles: simulate them, fetch the paper's, index your own.",
 )
 
@@ -30,7 +31,7 @@ def _one_sentence():
     """Turn what is wrong with an input into one line and exit status 2."""
     try:
         yield
-    except (TemlibError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
+    except (TemlibError, OSError) as error:
         _refuse(error)
         raise typer.Exit(2) from error
 
@@ -50,7 +51,8 @@ def simulate(
     from temlib.phantom import MATERIALS
     from temlib.simulate import simulate as write
 
-    with _one_sentence(), tqdm(total=len(MATERIALS) * (fields + validation), unit="field") as bar:
+    total = len(MATERIALS) * (fields + validation)
+    with _one_sentence(), tqdm(total=total, unit="field", delay=1) as bar:
         write(
             folder,
             train_fields=dict.fromkeys(MATERIALS, fields),
@@ -63,6 +65,7 @@ def simulate(
             max_drift_px=3.0,
             report=lambda _: bar.update(),
         )
+    print(f"{total} fields are in {folder}; {folder / 'fields.csv'} lists their frames")
 
 
 @app.command()
@@ -82,12 +85,14 @@ def fetch(
 def index(
     folder: Annotated[Path, typer.Argument(help="Frames of one camera, in any subfolders.")],
 ):
-    """Find the sets of HDE and LDE frames in a folder and write its fields.csv."""
+    """Find the sets of HDE and LDE frames in a folder and write its fields.csv, or check the one that it has."""
     from temlib.dataset import count_images
     from temlib.fields import index_folder, write_fields
 
     table = folder / "fields.csv"
     with _one_sentence():
+        if table.exists():
+            print(f"{table} is there already, so its sets are checked; delete it to have the folder looked through")
         found, refusals = index_folder(folder)
         for sentence in refusals:
             _refuse(sentence)
@@ -96,6 +101,6 @@ def index(
         if not table.exists():
             write_fields(found, table)
         print(count_images(found).to_string(index=False))
-        print(f"{len(found)} pairs in {table}")
+        print(f"{len(found)} pairs in {table}" + (" can be used" if refusals else ""))
     if refusals:
         raise typer.Exit(1)

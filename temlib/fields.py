@@ -134,7 +134,8 @@ def index_folder(folder):
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise TemlibError(f"{folder} is no folder: give the folder that holds the frames.")
+        what = "is no folder" if folder.exists() else "does not exist"
+        raise TemlibError(f"{folder} {what}: give the folder that holds the frames.")
     if (folder / "fields.csv").is_file():
         return _check_listed(_parse(folder / "fields.csv"))
     sets, refusals, recordings = find_sets(folder)
@@ -200,8 +201,10 @@ def _refusals(hde, ldes):
 
 
 def _log_notes(recordings):
+    recordings = list(recordings)
     for note, number in Counter(note for r in recordings for note in r.notes).items():
-        log.warning("%d of the files: %s.", number, note)
+        first = next(r.path.name for r in recordings if note in r.notes)
+        log.warning("note on %s%s: %s.", first, f" and {number - 1} more" if number > 1 else "", note)
 
 
 def load_set(fields, field):

@@ -1,4 +1,7 @@
-"""Run the notebooks of a profile, in order: `python -m temlib.run [PROFILE]`, behind `run_all.sh`."""
+"""Run the notebooks of a profile, in order: `python -m temlib.run [PROFILE]`, behind `run_all.sh`.
+
+Exit status: 0 all done, 1 done without the inputs that were left out, 2 not done.
+"""
 
 import fcntl
 import json
@@ -13,7 +16,6 @@ from typing import Annotated
 
 import papermill
 import typer
-from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from temlib import errors
@@ -22,12 +24,12 @@ from temlib.paths import FIGURES, NOTEBOOKS, RUNS, whole_file
 from temlib.provenance import git_state
 from temlib.settings import load_profile, notebook_parameters, notebook_paths
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command()
 def main(
-    profile: Annotated[str, typer.Argument(help="A file of params/: smoke, laptop or paper.")] = "laptop",
+    profile: Annotated[str, typer.Argument(help="A file of params/, such as smoke, laptop or paper.")] = "laptop",
     start: Annotated[str, typer.Option("--from", metavar="NN", help="Begin with this notebook.")] = "",
     only: Annotated[str, typer.Option("--only", metavar="NN", help="Run this notebook alone.")] = "",
     publish: Annotated[bool, typer.Option("--publish", help="Then copy the results to figures/.")] = False,
@@ -44,15 +46,14 @@ def main(
             if publish:
                 _publish(run_dir)
             report = run_dir / "figures" / "report.html"
-            print(f"Done. The report is {os.path.relpath(report)}" if report.is_file() else "Done.")
+            renewed = report.is_file() and chosen[-1] == notebook_paths()[-1]  # by the last notebook
+            print(f"Done. The report is {os.path.relpath(report)}" if renewed else "Done.")
+            if left_out := _left_out(run_dir):
+                sys.exit(_say(left_out, 1))
     except TemlibError as error:
-        sys.exit(_say(error, 1 if isinstance(error, NotebookError) else 2))
+        sys.exit(_say(error, 2))
     except KeyboardInterrupt:
         sys.exit(_say("stopped; the same command goes on from here.", 130))
-
-
-class NotebookError(TemlibError):
-    """A notebook that did not run to its end."""
 
 
 def _say(message, status):
@@ -62,6 +63,8 @@ def _say(message, status):
 
 def _choose(start, only):
     """The notebooks to run, of those in the house."""
+    if start and only:
+        raise ProfileError("--from runs a notebook and those after it, --only one alone: give one of the two.")
     paths = notebook_paths()
     numbers = [path.name[:2] for path in paths]
     for option, number in (("--from", start), ("--only", only)):
@@ -83,6 +86,8 @@ def _claimed(run_dir, name, parameters):
             raise ProfileError(
                 f"Another run of {name!r} is at work in runs/{name}: wait for it, or end it first."
             ) from error
+        for left in run_dir.rglob(".*.partial*"):  # by a run that was killed
+            left.unlink(missing_ok=True)
         profile_file = run_dir / "profile.json"
         commit, _ = git_state()
         this = {"name": name, "parameters": parameters, "git_commit": commit}
@@ -167,14 +172,14 @@ def _execute(notebook, run_dir, parameters):
         except PapermillExecutionError as error:
             print(error, file=log)
             place = f"cell [{error.exec_count}] of {os.path.relpath(executed)}"
-            raise NotebookError(
+            raise TemlibError(
                 f"{notebook.stem} stopped in {place}: {_reason(error)} "
                 f"(more in {os.path.relpath(log_file)}; the same command goes on from here)"
             ) from error
-        except (DeadKernelError, OSError) as error:
+        except (RuntimeError, OSError) as error:  # as a kernel's death and silence are told
             words = " ".join(str(error).split())[:200]
             print(repr(error), file=log)
-            raise NotebookError(
+            raise TemlibError(
                 f"{notebook.stem} was cut off ({type(error).__name__}: {words}): memory or disk may have run out; "
                 "free some, and the same command goes on from here."
             ) from error
@@ -199,6 +204,26 @@ def _remember_minutes(path, stem, minutes):
         partial.write_text(json.dumps(table, indent=2) + "\n")
 
 
+def _left_out(run_dir):
+    """One line on the files and sets that the notebooks could not use; None where they used all."""
+    sentences, places = set(), []
+    for executed in [run_dir / "notebooks" / path.name for path in notebook_paths()]:
+        try:
+            cells = json.loads(executed.read_text())["cells"]
+        except (FileNotFoundError, ValueError):  # not run yet, or cut off while papermill wrote it
+            continue
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        lines = "".join("".join(output.get("text", "")) for output in outputs).splitlines()
+        if told := {line for line in lines if line.startswith("left out: ")}:
+            sentences |= told
+            places.append(os.path.relpath(executed))
+    if sentences:
+        return (
+            f"{len(sentences)} of the input's files or sets are left out, as they cannot be used: a sentence on each "
+            f"begins with 'left out:' in {' and '.join(places)}. Everything else is done."
+        )
+
+
 def _check_publishable(run_dir):
     commit, dirty = git_state()
     begun_by = json.loads((run_dir / "profile.json").read_text())["git_commit"]
@@ -212,15 +237,34 @@ def _check_publishable(run_dir):
 
 
 def _publish(run_dir):
-    """Replace the committed reference results by this run's."""
-    FIGURES.mkdir(exist_ok=True)
-    for old in FIGURES.iterdir():
-        if old.is_file():
-            old.unlink()
-    for file in sorted((run_dir / "figures").iterdir()):
-        shutil.copy2(file, FIGURES / file.name)
+    """Replace the committed reference results by this run's, if this code made every one of them."""
+    finished = json.loads((run_dir / "minutes.json").read_text())
+    if missing := [path.stem for path in notebook_paths() if path.stem not in finished]:
+        raise ProfileError(f"--publish: {missing[0]} has not run in {run_dir.name}: run all notebooks first.")
+    commit, _ = git_state()
+    for file in sorted((run_dir / "figures").glob("[!.]*.json")):
+        made_by = json.loads(file.read_text())
+        if made_by["git_commit"] != commit or made_by["git_dirty"]:
+            changed = " with changes" if made_by["git_dirty"] else ""
+            raise ProfileError(
+                f"--publish: {file.stem} was made by commit {str(made_by['git_commit'])[:8]}{changed}, the code is "
+                f"now {commit[:8]}: run its notebook again."
+            )
+    fresh, old = (FIGURES.with_name(f".figures.{name}") for name in ("partial", "old"))
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+        shutil.copytree(run_dir / "figures", fresh, ignore=shutil.ignore_patterns(".*"))
+        if FIGURES.is_dir():
+            FIGURES.rename(old)
+        fresh.rename(FIGURES)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise TemlibError(
+            f"--publish: {FIGURES} could not be replaced ({error}): mend that, and publish again."
+        ) from error
     print(f"Copied the results to {os.path.relpath(FIGURES)}: look at them, then commit them.")
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="./run_all.sh")

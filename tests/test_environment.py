@@ -1,7 +1,11 @@
-"""The three lists of packages agree: pyproject.toml, environment.yml, requirements.lock."""
+"""The three lists of packages agree: pyproject.toml, environment.yml, requirements.lock; and name what is imported."""
 
+import ast
+import json
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 
 import pytest
 import yaml
@@ -10,6 +14,46 @@ from temlib.paths import ROOT
 
 CONDA_NAMES = {"torch": "pytorch"}  # where conda-forge's name is not PyPI's
 NOT_A_DEPENDENCY = {"python", "pip"}
+
+
+# What the commands simulate, fetch, index, denoise and measure begin with
+CORE = "cli simulate zenodo dataset fields frames filters particles line_profiles".split()
+
+
+def code_of(path):
+    """A module, or a notebook's code, as a syntax tree."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code")
+    return ast.parse(text)
+
+
+def imported(nodes):
+    """Dotted names that these statements import."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def others(path):
+    """Top-level names of the packages that a file imports anywhere, without Python's own and this project's."""
+    names = {name.split(".")[0] for name in imported(ast.walk(code_of(path)))}
+    return names - sys.stdlib_module_names - {"temlib", *(file.stem for file in path.parent.glob("test_*.py"))}
+
+
+def with_what_they_import(modules):
+    """Files of temlib's modules and of those that are imported with them."""
+    found, waiting = {}, [f"temlib.{name}" for name in modules]
+    while waiting:
+        name = waiting.pop()
+        file = ROOT / f"{name.replace('.', '/')}.py"
+        if name not in found and file.is_file():
+            found[name] = file
+            waiting += imported(code_of(file).body)
+    return found.values()
 
 
 def distribution(requirement):
@@ -38,6 +82,22 @@ def lock():
 @pytest.fixture(scope="module")
 def conda():
     return yaml.safe_load((ROOT / "environment.yml").read_text())
+
+
+@pytest.mark.parametrize("folder", ["temlib", "tests", "notebooks"])
+def test_every_package_that_is_imported_is_a_direct_dependency(direct, folder):
+    provider = packages_distributions()
+    for path in [*(ROOT / folder).rglob("*.py"), *(ROOT / folder).glob("*.ipynb")]:
+        for name in others(path):
+            assert direct & {distribution(one) for one in provider.get(name, [name])}, f"{path.name}: {name}"
+
+
+def test_the_commands_of_a_microscope_s_computer_import_core_dependencies_only(project):
+    core = {distribution(requirement) for requirement in project["dependencies"]}
+    provider = packages_distributions()
+    for path in with_what_they_import(CORE):
+        for name in others(path):
+            assert core & {distribution(one) for one in provider.get(name, [name])}, f"{path.name}: {name}"
 
 
 def test_conda_users_get_the_same_direct_dependencies(direct, conda):

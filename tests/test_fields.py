@@ -244,11 +244,21 @@ def test_a_folder_of_lde_frames_is_told_about_denoise_in_one_sentence(tmp_path):
     assert "no usable HDE frame" in sentence and f"temlib denoise {tmp_path}" in sentence
 
 
-def test_folders_without_frames_and_missing_folders_are_told_apart(tmp_path):
+def test_folders_without_frames_files_and_missing_folders_are_told_apart(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing here")
     assert "holds no microscope file" in index_folder(tmp_path)[1][0]
-    with pytest.raises(TemlibError, match="is no folder"):
+    with pytest.raises(TemlibError, match=r"notes\.txt is no folder"):
+        index_folder(tmp_path / "notes.txt")
+    with pytest.raises(TemlibError, match="elsewhere does not exist"):
         index_folder(tmp_path / "elsewhere")
+
+
+def test_what_a_file_does_not_say_is_noted_once_with_a_file_that_it_is_true_of(tmp_path, caplog):
+    for number in range(3):
+        tifffile.imwrite(tmp_path / f"{number}.tif", np.arange(12.0).reshape(3, 4))
+    index_folder(tmp_path)
+    assert "note on 0.tif and 2 more: the file gives no pixel size" in caplog.text
+    assert caplog.text.count("no pixel size") == 1
 
 
 def test_hidden_files_and_pictures_are_not_looked_at(tmp_path):

@@ -286,6 +286,55 @@ def test_an_imagej_tiff_gives_its_pixel_size_in_any_unit(tmp_path, unit, pixels_
     assert read_frame(tmp_path / "a.tif").pixel_size_nm == pytest.approx((2.5, 2.5))
 
 
+def write_ome(path, image, rows, columns, unit, **others):
+    """An OME-TIFF as tifffile writes one, with the pixel edges of its rows and columns."""
+    sizes = {"PhysicalSizeY": rows, "PhysicalSizeX": columns}
+    units = {"PhysicalSizeYUnit": unit, "PhysicalSizeXUnit": unit} if unit else {}
+    tifffile.imwrite(path, image, ome=True, photometric="minisblack", metadata=sizes | units | others)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("unit", "per_nm"),
+    [("nm", 1), ("µm", 1e-3), ("Å", 10), ("pm", 1000), (None, 1e-3)],  # without a unit OME means micrometres
+)
+def test_an_ome_tiff_gives_its_pixel_size_in_any_unit(tmp_path, unit, per_nm):
+    frame = read_frame(write_ome(tmp_path / "a.ome.tif", COUNTS, 3 * per_nm, 2.5 * per_nm, unit))
+    np.testing.assert_array_equal(frame.image, COUNTS)
+    assert frame.pixel_size_nm == pytest.approx((3, 2.5))
+
+
+def test_an_ome_tiff_with_several_images_in_time_is_a_movie_with_its_pixel_size(tmp_path):
+    movie = np.stack([COUNTS, COUNTS + 1, COUNTS + 2, COUNTS + 3, COUNTS + 4])
+    frame = read_frame(write_ome(tmp_path / "a.tif", movie, 3.0, 2.5, "nm", axes="TYX"))
+    np.testing.assert_array_equal(frame.image, movie)
+    assert frame.pixel_size_nm == (3, 2.5)
+
+
+def test_an_ome_tiff_with_the_edge_of_one_axis_only_has_no_pixel_size(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", COUNTS, ome=True, metadata={"PhysicalSizeX": 2.5, "PhysicalSizeXUnit": "nm"})
+    frame = read_frame(tmp_path / "a.tif")
+    assert frame.pixel_size_nm is None
+    assert "the file gives no pixel size, so lengths stay in pixels" in frame.notes
+
+
+def test_of_two_images_in_an_ome_tiff_each_has_its_own_pixel_size():
+    image = (
+        '<Image><Pixels SizeX="{}" SizeY="{}" PhysicalSizeX="{}" PhysicalSizeY="{}" PhysicalSizeXUnit="nm"/></Image>'
+    )
+    images = image.format(4, 3, 2.5, 0.003) + image.format(2, 2, 40, 0.04)
+    description = f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">{images}</OME>'
+    axes = [{"size": 3, "scale": 1.0, "units": None}, {"size": 4, "scale": 1.0, "units": None}]
+    signal = {"axes": axes, "original_metadata": {"ImageDescription": description}}
+    assert calibration.pixel_size_nm(signal, []) == pytest.approx((3, 2.5))
+
+
+@pytest.mark.parametrize("description", ["<OME", "<OME/>", "<OME><Pixels/></OME>", "a note"])
+def test_a_description_that_gives_no_pixel_size_leaves_lengths_in_pixels(tmp_path, description):
+    tifffile.imwrite(tmp_path / "a.tif", COUNTS, description=description, metadata=None)
+    assert read_frame(tmp_path / "a.tif").pixel_size_nm is None
+
+
 def test_a_multi_page_tiff_is_a_movie(tmp_path):
     movie = np.stack([COUNTS, COUNTS + 1, COUNTS + 2])
     tifffile.imwrite(tmp_path / "a.tif", movie, photometric="minisblack", compression="lzw")

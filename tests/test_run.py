@@ -1,7 +1,6 @@
 import fcntl
 import json
 
-import nbformat
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -27,10 +26,14 @@ def house(tmp_path, monkeypatch):
 
 
 def write_notebook(house, stem, code):
-    parameters = nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
-    notebook = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(code)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, house / "notebooks" / f"{stem}.ipynb")
+    cells = [
+        {"id": id, "cell_type": "code", "source": source, "metadata": {"tags": tags}, "outputs": []}
+        | {"execution_count": None}
+        for id, source, tags in (("one", PARAMETERS, ["parameters"]), ("two", code, []))
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    (house / "notebooks" / f"{stem}.ipynb").write_text(json.dumps(notebook))
 
 
 def write_profile(house, **values):
@@ -61,7 +64,7 @@ def test_only_runs_one_notebook_and_from_runs_the_rest(house):
 def test_a_failing_notebook_is_named_in_one_sentence_and_stops_the_run(house):
     write_notebook(house, "01_first", "number / 0")
     status, _, errors = call("tiny")
-    assert status == 1
+    assert status == 2
     # of the executed notebook: papermill adds a cell after the parameters
     assert errors.startswith("error: 01_first stopped in cell [3] of ")
     assert "01_first.ipynb: ZeroDivisionError: division by zero (more in" in errors
@@ -82,6 +85,7 @@ def test_a_sentence_of_temlib_is_passed_on_as_it_is(house):
     [
         (["nosuch"], "There is no profile 'nosuch'"),
         (["tiny", "--only", "12"], "there is no such notebook; choose one of 01, 02"),
+        (["tiny", "--from", "01", "--only", "02"], "give one of the two"),
         (["tiny", "--publish"], "--publish"),
     ],
 )
@@ -117,42 +121,135 @@ def test_two_runs_of_one_profile_are_refused(house):
     assert "Another run of 'tiny' is at work" in errors
 
 
-def test_publish_replaces_the_reference_results(house, monkeypatch):
-    monkeypatch.setattr(run, "git_state", lambda: ("abc", False))
-    (house / "figures").mkdir()
-    (house / "figures/old.png").write_bytes(b"old")
-    write_notebook(
-        house,
-        "01_first",
-        "import os; os.makedirs(f'{run_dir}/figures'); open(f'{run_dir}/figures/new.csv', 'w').write('a')",
-    )
-    write_notebook(house, "02_second", "number + threads")
-    assert call("tiny", "--publish")[0] == 0
-    assert [file.name for file in (house / "figures").iterdir()] == ["new.csv"]
+def test_sets_that_were_left_out_give_status_1_and_one_line_after_all_is_done(house):
+    write_notebook(house, "01_first", "print('left out: a.tif is empty: copy it anew.')\nprint('left out: b.tif too')")
+    write_notebook(house, "02_second", "print('left out: b.tif too'); open(f'{run_dir}/02.txt', 'w').write('2')")
+    status, output, errors = call("tiny")
+    assert status == 1
+    assert (house / "runs/tiny/02.txt").exists()
+    assert output.splitlines()[-1] == "Done."
+    assert errors.startswith("error: 2 of the input's files or sets are left out")
+    assert "01_first.ipynb" in errors and "02_second.ipynb" in errors
+    assert errors.count("\n") == 1
 
 
-def test_publish_makes_the_folder_of_the_reference_results(house, monkeypatch):
-    monkeypatch.setattr(run, "git_state", lambda: ("abc", False))
-    code = "import os; os.makedirs(f'{run_dir}/figures'); open(f'{run_dir}/figures/new.csv', 'w').write('a')"
-    write_notebook(house, "01_first", code)
-    write_notebook(house, "02_second", "number + threads")
-    assert call("tiny", "--publish")[0] == 0
-    assert (house / "figures/new.csv").is_file()
+def test_what_an_earlier_notebook_left_out_still_counts_when_a_later_one_is_run_alone(house):
+    write_notebook(house, "01_first", "open(f'{run_dir}/01.txt', 'w').write('1')\nprint('left out: a.tif is empty.')")
+    assert call("tiny")[0] == 1
+    assert call("tiny", "--only", "02")[0] == 1
 
 
-def test_publish_refuses_a_run_that_other_code_began(house, monkeypatch):
-    monkeypatch.setattr(run, "git_state", lambda: ("abc", False))
+def test_what_a_killed_run_was_writing_is_cleared_away(house):
     assert call("tiny", "--only", "01")[0] == 0
+    half = house / "runs/tiny/figures/.table_2.77.partial.csv"
+    half.parent.mkdir()
+    half.write_text("field,ma")
+    assert call("tiny", "--only", "02")[0] == 0
+    assert not half.exists()
+
+
+# Publishing
+
+
+def provenance(commit="abc", dirty=False):
+    return json.dumps({"git_commit": commit, "git_dirty": dirty})
+
+
+@pytest.fixture
+def finished(house, monkeypatch):
+    """A run whose one result was made by commit abc, which is the code's; its notebooks are not executed again."""
+    monkeypatch.setattr(run, "git_state", lambda: ("abc", False))
+    monkeypatch.setattr(run, "_execute", lambda *_: None)
+    assert call("tiny")[0] == 0
+    (house / "runs/tiny/minutes.json").write_text('{"01_first": 0.1, "02_second": 0.2}')
+    (house / "runs/tiny/figures").mkdir()
+    (house / "runs/tiny/figures/new.json").write_text(provenance())
+    return house
+
+
+def publish():
+    return call("tiny", "--publish")
+
+
+def names(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
+def test_what_was_run_is_published(house, monkeypatch):
+    monkeypatch.setattr(run, "git_state", lambda: ("abc", False))
+    save = "import os; os.makedirs(f'{run_dir}/figures'); open(f'{run_dir}/figures/new.json', 'w').write("
+    write_notebook(house, "01_first", save + repr(provenance()) + ")")
+    write_notebook(house, "02_second", "number + threads")
+    assert publish()[0] == 0
+    assert (house / "figures/new.json").read_text() == provenance()
+
+
+def test_publish_replaces_the_reference_results(finished):
+    (finished / "figures").mkdir()
+    (finished / "figures/old.png").write_bytes(b"old")
+    assert publish()[0] == 0
+    assert names(finished / "figures") == ["new.json"]
+    assert names(finished) == ["figures", "notebooks", "params", "runs"]
+
+
+def test_publish_makes_the_folder_of_the_reference_results(finished):
+    assert publish()[0] == 0
+    assert names(finished / "figures") == ["new.json"]
+
+
+def test_publish_leaves_the_reference_results_as_they_are_where_copying_fails(finished, monkeypatch):
+    def half(source, target, **_):
+        target.mkdir()
+        (target / "new.json").write_text("{")
+        raise OSError(28, "No space left on device")
+
+    (finished / "figures").mkdir()
+    (finished / "figures/old.png").write_bytes(b"old")
+    monkeypatch.setattr(run.shutil, "copytree", half)
+    status, _, errors = publish()
+    assert status == 2
+    assert errors.startswith("error: --publish: ") and "No space left" in errors
+    assert names(finished / "figures") == ["old.png"]
+
+
+def test_publish_takes_up_what_a_killed_publishing_left(finished):
+    (finished / ".figures.partial").mkdir()
+    (finished / ".figures.partial/stale.png").write_bytes(b"stale")
+    assert publish()[0] == 0
+    assert names(finished / "figures") == ["new.json"]
+
+
+def test_publish_refuses_a_run_that_other_code_began(finished, monkeypatch):
     monkeypatch.setattr(run, "git_state", lambda: ("def", False))
-    status, _, errors = call("tiny", "--publish")
+    status, _, errors = publish()
     assert status == 2
     assert "begun by commit abc" in errors
+
+
+@pytest.mark.parametrize(
+    ("made_by", "words"), [(("def", False), "commit def,"), (("abc", True), "commit abc with changes,")]
+)
+def test_publish_names_the_first_result_that_other_code_made(finished, made_by, words):
+    for stem in ("table_3", "table_2"):
+        (finished / f"runs/tiny/figures/{stem}.json").write_text(provenance(*made_by))
+    status, _, errors = publish()
+    assert status == 2
+    assert f"table_2 was made by {words} the code is now abc" in errors
+    assert not (finished / "figures").exists()
+
+
+def test_publish_refuses_a_run_with_a_notebook_missing(finished):
+    write_notebook(finished, "03_third", "number + threads")
+    status, _, errors = publish()
+    assert status == 2
+    assert "03_third has not run in tiny" in errors
+    assert not (finished / "figures").exists()
 
 
 def test_a_kernel_that_dies_is_one_sentence(house):
     write_notebook(house, "01_first", "import os\nos.kill(os.getpid(), 9)")
     status, _, errors = call("tiny")
-    assert status == 1
+    assert status == 2
     assert errors.startswith("error: 01_first was cut off")
     assert errors.count("\n") == 1
 
