@@ -202,6 +202,8 @@ def prepare(pairs, run_dir, camera: Camera, report=print):
         for name, rows in pairs.groupby("field", sort=False)
         if _is_current(run_dir / "pairs" / f"{name}.npz", rows)
     ]
+    for name in set(pairs["field"]) - set(done):  # one that is refused now must not leave an older pair behind
+        (run_dir / "pairs" / f"{name}.npz").unlink(missing_ok=True)
     for field, _, hde, ldes in usable_sets(pairs[~pairs["field"].isin(done)], report):
         lde_e = np.stack([lde.image for lde in ldes])
         in_electrons = all(lde.unit == "e-" for lde in ldes)

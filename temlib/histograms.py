@@ -76,7 +76,7 @@ def histogram_peaks(counts, edges):
                 "height": np.exp(level - slope**2 / (4 * curvature)),
             }
         )
-    peaks = pd.DataFrame(rows, columns=["position", "position_error", "width", "height"])
+    peaks = pd.DataFrame(rows, columns=["position", "position_error", "width", "height"], dtype=float)
     return peaks.sort_values("height", ascending=False, ignore_index=True)
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import jinja2
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 from PIL import Image
 
 from temlib.paths import load_npz, whole_file
@@ -265,7 +264,7 @@ def html_table(csv):
     texts = shown.select_dtypes("float").map(number_text)
     shown = shown.assign(**texts).astype(object).where(shown.notna(), "–")
     folded = len(table) > 14 or len(table.columns) > 10
-    return {"table": Markup(shown.to_html(index=False, border=0)), "n_rows": len(table), "folded": folded}
+    return {"table": shown.to_html(index=False, border=0), "n_rows": len(table), "folded": folded}
 
 
 def conditions(run_dir):

@@ -40,10 +40,12 @@ def load_profile(name):
     ProfileError
         If there is no such profile, a key is unknown, missing or of another type.
     """
+    known = sorted(path.stem for path in PARAMS.glob("*.yaml"))
+    if name not in known:
+        raise ProfileError(
+            f"There is no profile {name!r}: choose one of {', '.join(known)}, or add params/{name}.yaml."
+        )
     path = PARAMS / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in PARAMS.glob("*.yaml")))
-        raise ProfileError(f"There is no profile {name!r}: choose one of {known}, or add params/{name}.yaml.")
     try:
         profile = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -8,7 +8,6 @@ import time
 import warnings
 from pathlib import Path
 
-import lightning_fabric.utilities.seed as lightning_seed
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -242,7 +241,7 @@ def fit(
         if done >= epochs:
             denoiser.load_state_dict(stored["state_dict"])
             return stored["history"]
-    lightning_seed.seed_everything(seed, verbose=False)
+    pl.seed_everything(seed, verbose=False)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
         trainer = pl.Trainer(

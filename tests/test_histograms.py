@@ -64,3 +64,9 @@ def test_a_missing_peak_has_a_row_without_a_position(rng):
 def test_a_small_image_gets_fewer_bins():
     assert len(bin_edges(0, 1, 512 * 512)) == 101
     assert len(bin_edges(0, 1, 64 * 100)) == 41
+
+
+def test_an_image_without_peaks_gives_an_empty_table_of_numbers():
+    peaks = name_peaks(histogram_peaks(np.zeros(40, int), np.linspace(0, 1, 41)))
+    assert peaks["position"].dtype == float
+    assert peaks["peak"].to_list() == ["background", "particles"]
