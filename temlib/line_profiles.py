@@ -53,26 +53,29 @@ def line_profile(image, start_px, stop_px, *, pixel_size_nm, width_px=1):
     return np.linspace(0, length_px * pixel_size_nm, len(intensity)), intensity
 
 
-def sphere_profile(distance_nm, centre_nm, diameter_nm, attenuation_nm, background=1.0):
+def sphere_profile(distance_nm, centre_nm, diameter_nm, depth, background=1.0):
     """Intensity along a line through the centre of a sphere.
 
     Parameters
     ----------
     distance_nm : ndarray of shape (L,)
         Positions along the line [nm].
-    centre_nm, diameter_nm, attenuation_nm : float
-        Centre on the line, diameter, and the thickness that leaves 1/e of the electrons [nm].
+    centre_nm, diameter_nm : float
+        Of the sphere, along the line [nm].
+    depth : float
+        tau = 2R/L: diameter over the thickness L that leaves 1/e of the electrons.
     background : float
         Intensity beside the sphere.
 
     Notes
     -----
-    Mass-thickness law I = B exp(-t/L) with the chord t = 2 sqrt(R^2 - (x - x0)^2) of a sphere; so
-    ln(B/I)^2 = (4/L^2) (R^2 - (x - x0)^2) is a parabola, whose value at the centre gives R/L and whose
-    curvature gives L. A profile that is flat at its bottom therefore holds no diameter, however deep.
+    Mass-thickness law I = B exp(-t/L) with the chord t = 2 sqrt(R^2 - (x - x0)^2) of a sphere, so
+    t/L = tau sqrt(1 - (x - x0)^2/R^2). Then ln(B/I)^2 = (4/L^2) (R^2 - (x - x0)^2) is a parabola, whose
+    value at the centre gives R/L and whose curvature gives L. A profile that is flat at its bottom
+    therefore holds no diameter, however deep.
     """
-    chord_nm = 2 * np.sqrt(np.clip((diameter_nm / 2) ** 2 - (distance_nm - centre_nm) ** 2, 0, None))
-    return background * np.exp(-chord_nm / attenuation_nm)
+    from_centre = 2 * (distance_nm - centre_nm) / diameter_nm
+    return background * np.exp(-depth * np.sqrt(np.clip(1 - from_centre**2, 0, None)))
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,8 @@ def fit_sphere(distance_nm, intensity, outside, *, centre_nm, diameter_nm, centr
 
     Notes
     -----
-    Least squares of I(x) = B exp(-tau sqrt(1 - (x - x0)^2/R^2)) for x0, R and tau = 2R/L, not of the
-    parabola of ln(B/I)^2, because noise makes I zero or larger than B, where that logarithm is lost.
+    Least squares of `sphere_profile` for x0, R and tau, not of the parabola of ln(B/I)^2, because noise
+    makes I zero or larger than B, where that logarithm is lost.
 
     *Uncertainty.* With the Jacobian J of the fit, C = k s^2 (J^T J)^-1 plus the shift
     (J^T J)^-1 J^T (dI/dB) of the parameters per background, times the background's standard error.
@@ -167,7 +170,7 @@ def fit_sphere(distance_nm, intensity, outside, *, centre_nm, diameter_nm, centr
 
     def law(parameters, x):
         x0, r, tau = parameters
-        return background * np.exp(-tau * np.sqrt(np.clip(1 - ((x - x0) / r) ** 2, 0, None)))
+        return sphere_profile(x, x0, 2 * r, tau, background)
 
     tried = []
     used = allowed & (np.abs(distance_nm - centre_nm) <= central_fraction * radius)

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from temlib.camera import ONEVIEW_BIN8, expose, fixed_pattern
-from temlib.camera_fit import class_values, fit_camera, photon_transfer, pixel_probabilities, row_covariance
+from temlib.camera_fit import (
+    class_values,
+    fit_camera,
+    lifted_share,
+    photon_transfer,
+    pixel_probabilities,
+    row_covariance,
+)
 from temlib.real_frames import KATSUNO, real_exposures
 
 needs_real_frames = pytest.mark.skipif(not KATSUNO.is_dir(), reason="the paper's real frames are not beside this clone")
@@ -23,6 +30,11 @@ def exposures(camera, *, shape=(256, 320), seed=0):
         ]
         sets.append(np.stack(frames).astype(float))
     return sets
+
+
+def neighbour_covariance(frame):
+    rest = frame - frame.mean()
+    return np.mean(rest[1:] * rest[:-1])
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +82,16 @@ def test_row_covariance_vanishes_beyond_a_segment(fitted):
     table = row_covariance(exposures(ONEVIEW_BIN8), fitted[0]).set_index("lag_px")
     assert abs(table.loc[36:, "covariance"].mean()) < 50
     assert table.loc[2, "covariance"] == pytest.approx(table.loc[2, "model"], rel=0.15)
+
+
+def test_clipping_lets_as_much_shared_charge_through_as_the_model_says():
+    quiet = replace(ONEVIEW_BIN8, white_counts=0.0, segment_counts=0.0, fixed_pattern_counts=0.0)
+    rng = np.random.default_rng(4)
+    charge = expose(np.ones((900, 1100)), dose_e_per_px=2.0, camera=quiet, rng=rng).astype(float)
+    clipped = [np.clip(charge + rng.normal(0, 133, charge.shape), 0, None) for _ in range(4)]
+    kept = np.mean([neighbour_covariance(frame) for frame in clipped]) / neighbour_covariance(charge)
+    # 0.59, known to 1.5 %; the squared share of pixels above 0 would be 0.52
+    assert lifted_share(np.array([2.0]), quiet, 133.0)[0] ** 2 == pytest.approx(kept, rel=0.04)
 
 
 @needs_real_frames

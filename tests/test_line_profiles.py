@@ -13,7 +13,7 @@ def sphere_line(diameter_nm, attenuation_nm, *, noise=0.0, rng=None, background=
     """Distances, intensities and background points of a line with a sphere in its middle."""
     distance_nm = np.arange(0, diameter_nm + 150, STEP_NM)
     centre_nm = distance_nm[-1] / 2
-    intensity = sphere_profile(distance_nm, centre_nm, diameter_nm, attenuation_nm, background)
+    intensity = sphere_profile(distance_nm, centre_nm, diameter_nm, diameter_nm / attenuation_nm, background)
     if noise:
         intensity = intensity + rng.normal(0, noise, distance_nm.size)
     outside = np.abs(distance_nm - centre_nm) > 0.6 * diameter_nm + 6
@@ -61,8 +61,8 @@ def test_a_line_of_no_length_is_refused():
 
 
 def test_the_sphere_law_at_points_worked_out_by_hand():
-    # R = 50: the chord is 100 at the centre, 80 at 30 (3-4-5 triangle), 60 at 40, 0 at the edge
-    intensity = sphere_profile(np.array([100.0, 130.0, 60.0, 150.0, 170.0]), 100.0, 100.0, 200.0, background=7.0)
+    # R = 50, L = 200: the chord is 100 at the centre, 80 at 30 (3-4-5 triangle), 60 at 40, 0 at the edge
+    intensity = sphere_profile(np.array([100.0, 130.0, 60.0, 150.0, 170.0]), 100.0, 100.0, 0.5, background=7.0)
     np.testing.assert_allclose(intensity, 7 * np.exp([-0.5, -0.4, -0.3, 0, 0]))
 
 

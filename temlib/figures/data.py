@@ -47,7 +47,8 @@ def drift(table):
         axes.set_ylabel("drift found (px)")
     axes.set_xlabel("Cramér-Rao bound of the field (LDE px)")
     axes.set_ylim(0)
-    axes.legend(fontsize=6)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(fontsize=6)
     return figure
 
 
@@ -66,19 +67,33 @@ def camera(transfer, rows):
     axes[0].set(xlabel="local mean (counts)", ylabel="variance (counts$^2$)")
     axes[1].set(xlabel="local mean (counts)", ylabel="share of pixels clipped to zero")
     axes[2].set(xlabel="distance along the row (px)", ylabel="covariance (counts$^2$)")
+    axes[0].plot([], [], "-", color="0.3", lw=1, label="fitted camera")
     axes[0].legend(fontsize=6)
     return figure
 
 
 def intensity(images, table, pixel_size_nm):
-    """The same frames on different intensity scales: images above, histograms below."""
+    """The same frames on different intensity scales: images above, histograms below.
+
+    Parameters
+    ----------
+    images : dict of str to ndarray
+        Named "<frame>, <scale>".
+    table : pandas.DataFrame
+        image, intensity, pixels.
+    pixel_size_nm : float
+        NaN where it is not known; then there is no scale bar.
+    """
+    pixel_size_nm = pixel_size_nm if np.isfinite(pixel_size_nm) else None
+    axis = {"electrons": "e$^-$ per pixel", "faithful": "faithful scale", "corrected": "transmission"}
     names = list(images)
     figure, axes = plt.subplots(2, len(names), figsize=(PAGE_WIDTH_IN, 3.2), height_ratios=(1.6, 1))
     for name, (above, below) in zip(names, axes.T, strict=True):
         micrograph(above, images[name], pixel_size_nm=pixel_size_nm, title=name)
         rows = table[table["image"] == name]
         below.fill_between(rows["intensity"], rows["pixels"], step="mid", color=COLOURS["filter"], lw=0)
-        below.set_xlabel("intensity")
+        scale = name.split(", ")[1]
+        below.set_xlabel(axis.get(scale, scale))
         below.set_yticks([])
     axes[1, 0].set_ylabel("pixels")
     return figure
