@@ -26,7 +26,7 @@ network = torch.nn.Sequential(
     torch.nn.Conv2d(1, 8, 3, padding=1), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.Conv2d(8, 1, 3, padding=1)
 )
 history = fit(network, data[:2], data[2:], sys.argv[1], epochs=40, seed=1, batch_size=4, learning_rate=1.0e-3,
-              precision="32-true", report=lambda line: print(line, flush=True))
+              precision="32-true", average_decay=0.9, report=lambda line: print(line, flush=True))
 weights = [p.double().sum().item() for p in network.state_dict().values()]
 print(json.dumps({"history": history, "weights": weights}))
 """
@@ -160,3 +160,28 @@ def test_damaged_best_weights_are_refused_in_one_sentence(tmp_path):
     (tmp_path / "a_best.pt").write_bytes(b"no weights")
     with pytest.raises(ModelFileError, match=r"a_best\.pt is missing or damaged"):
         load_best(small_network(), tmp_path / "a.ckpt")
+
+
+def test_the_kept_network_is_the_one_that_was_validated(tmp_path):
+    network, validation = small_network(), pairs()
+    history = fit(network, pairs(), validation, tmp_path / "a.ckpt", epochs=2, average_decay=0.9, **OPTIONS)
+    with torch.inference_mode():
+        output = network.eval()(torch.from_numpy(validation[0]))
+    assert history[-1]["validation_loss"] == pytest.approx(np.abs(output.numpy() - validation[1]).mean(), rel=1e-5)
+
+
+def test_averaging_leaves_the_training_itself_as_it_is(tmp_path):
+    plain, averaged = (
+        fit(small_network(), pairs(), pairs(), tmp_path / f"{decay}.ckpt", epochs=3, average_decay=decay, **OPTIONS)
+        for decay in (0.0, 0.9)
+    )
+    assert [row["training_loss"] for row in plain] == [row["training_loss"] for row in averaged]
+    assert [row["validation_loss"] for row in plain] != [row["validation_loss"] for row in averaged]
+
+
+def test_an_average_that_forgets_at_once_is_the_network_itself(tmp_path):
+    plain, averaged = (
+        fit(small_network(), pairs(), pairs(), tmp_path / f"{decay}.ckpt", epochs=2, average_decay=decay, **OPTIONS)
+        for decay in (0.0, 1e-12)
+    )
+    assert plain[-1]["validation_loss"] == pytest.approx(averaged[-1]["validation_loss"], rel=1e-6)
