@@ -175,7 +175,7 @@ def carbon_texture(shape, *, step_nm, rng):
     return 0.008 * slow / slow.std() + 0.018 * fast / fast.std()
 
 
-def transmission(depth, *, step_nm, fringe_nm, fringe_strength, rng):
+def transmission(depth, *, step_nm, fringe_nm, fringe_strength, rng, texture=1.0):
     """Transmission of a specimen: mass thickness, Fresnel fringes, carbon texture.
 
     Defocus adds to each edge a bright and a dark line about as wide as sqrt(wavelength x
@@ -192,10 +192,15 @@ def transmission(depth, *, step_nm, fringe_nm, fringe_strength, rng):
         Width of the first fringe [nm].
     fringe_strength : float
         Height of the fringes, relative to the band-passed optical depth.
+    rng : numpy.random.Generator
+    texture : float
+        Strength of the carbon's texture, in units of `carbon_texture`.
     """
     sigma = fringe_nm / step_nm / 2
     band = gaussian_filter(depth, sigma / 2) - gaussian_filter(depth, sigma)
-    return np.exp(-depth - fringe_strength * band) * (1 + carbon_texture(depth.shape, step_nm=step_nm, rng=rng))
+    return np.exp(-depth - fringe_strength * band) * (
+        1 + texture * carbon_texture(depth.shape, step_nm=step_nm, rng=rng)
+    )
 
 
 def draw_particle(material, rng, *, diameter_nm=None, **place):

@@ -19,6 +19,7 @@ from temlib.paths import rounded
 LDE_PERCENTILES = (1, 80)  # of the authors' code; for HDE frames they are 0 and 100
 TEMPLATE_SIGMA_PX = 1.5  # takes the HDE frame's noise out of the template that is looked for
 PARTICLE_CONTRAST = 0.03  # what is nowhere darker than this is an empty field; carbon alone reaches 0.02
+SATURATED = 10.0
 BEAM_SIGMA_PX = 16.0  # slower variations are the beam, which does not move with the specimen
 
 
@@ -167,6 +168,25 @@ def find_drift_px(hde, hde_background_e, lde_e, lde_background_e, camera):
 def align(hde, drift_px):
     """HDE image at LDE size shifted onto the LDE frame: by minus the drift, cubic interpolation."""
     return shift(hde, -np.asarray(drift_px), order=3, mode="nearest")
+
+
+def mean_level(image):
+    """What a shipped network divides a frame by: its mean, without saturated pixels.
+
+    Parameters
+    ----------
+    image : ndarray or torch.Tensor of shape (..., M, N)
+        Floating point, any unit.
+
+    Returns
+    -------
+    ndarray or torch.Tensor of shape (..., 1, 1)
+        In the unit of `image`; 1 where the mean is not positive. Pixels brighter than SATURATED
+        times the mean (X-ray hits, hot pixels) count as that bright.
+    """
+    mean = image.mean((-2, -1), keepdims=True)
+    level = image.clip(max=SATURATED * mean.clip(min=0)).mean((-2, -1), keepdims=True)
+    return level + (1 - level) * (level <= 0)
 
 
 def network_input(lde, background_e, mode):

@@ -1,0 +1,133 @@
+"""Exposures drawn afresh for every training sample, through cameras drawn at random.
+
+The same camera as in `camera`, in electrons and on the device where the network learns. Here
+the charge cloud is a 3 x 3 kernel over the pixels' sums instead of one cloud an electron.
+"""
+
+from functools import cache
+
+import numpy as np
+import torch
+from scipy.special import ndtr
+
+from temlib.camera import ONEVIEW_BIN8
+
+SEGMENT_WIDTHS_PX = (16, 32, 64, 0)  # 0: one offset for a whole row
+LIKE_THE_PAPERS = 0.6  # share of samples whose camera is near the fitted one
+COUNTING = 0.1  # share of samples from a camera that counts electrons
+OUTLIER_SHARE = 2e-5  # of the pixels: X-ray hits and hot pixels
+
+
+def draw_cameras(n, rng):
+    """Dose and camera of n samples.
+
+    Parameters
+    ----------
+    n : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    dict of ndarray of shape (n,)
+        dose_e_per_px, pulse_shape (inf: every electron counts the same), white_e, segment_e,
+        fixed_e (standard deviations [e-]), segment_px, blur_px, clipped, counting.
+    """
+    near = rng.random(n) < LIKE_THE_PAPERS
+    counting = ~near & (rng.random(n) < COUNTING / (1 - LIKE_THE_PAPERS))
+    gain = ONEVIEW_BIN8.counts_per_e
+
+    def around(value):
+        return value * np.exp(rng.normal(0, 0.12, n))
+
+    excess = np.where(near, around(ONEVIEW_BIN8.excess_factor - 1), rng.uniform(0, 1.5, n))
+    usual = np.where(rng.random(n) < 0.7, rng.uniform(3, 7, n), np.exp(rng.uniform(0, np.log(50), n)))
+    cameras = {
+        "dose_e_per_px": np.where(near, usual, np.exp(rng.uniform(0, np.log(50), n))),
+        "pulse_shape": 1 / np.maximum(excess, 1e-3),
+        "white_e": np.where(near, around(ONEVIEW_BIN8.white_counts / gain), rng.uniform(0, 5, n)),
+        "segment_e": np.where(near, around(ONEVIEW_BIN8.segment_counts / gain), rng.uniform(0, 1.5, n)),
+        "fixed_e": np.where(near, around(ONEVIEW_BIN8.fixed_pattern_counts / gain), rng.uniform(0, 0.4, n)),
+        "segment_px": np.where(near, 32, rng.choice(SEGMENT_WIDTHS_PX, n)),
+        "blur_px": np.where(near, around(ONEVIEW_BIN8.blur_px), rng.uniform(0, 0.6, n)),
+        "clipped": near | counting | (rng.random(n) < 0.5),
+        "counting": counting,
+    }
+    for name in ("white_e", "segment_e", "fixed_e", "blur_px"):
+        cameras[name] = np.where(counting, 0.0, cameras[name])
+    cameras["pulse_shape"] = np.where(counting, np.inf, cameras["pulse_shape"])
+    return cameras
+
+
+def expose(transmission, cameras, generator_seed):
+    """Frames as `cameras` record them.
+
+    Parameters
+    ----------
+    transmission : torch.Tensor of shape (n, 1, M, N)
+        Expected intensity relative to the empty film.
+    cameras : dict
+        As `draw_cameras` gives it.
+    generator_seed : int
+
+    Returns
+    -------
+    frames : torch.Tensor of shape (n, 1, M, N)
+        In electrons, clipped where the camera clips.
+    expected : torch.Tensor of shape (n, 1, M, N)
+        What they would be without noise and clipping.
+    """
+    torch.manual_seed(generator_seed)
+    n = len(transmission)
+    at = {
+        name: torch.as_tensor(values, dtype=torch.float32, device=transmission.device).view(n, 1, 1, 1)
+        for name, values in cameras.items()
+    }
+    expected = transmission * at["dose_e_per_px"]
+    electrons = torch.poisson(expected)
+    finite = torch.where(torch.isinf(at["pulse_shape"]), 1.0, at["pulse_shape"])
+    charge = torch.distributions.Gamma((electrons * finite).clamp(min=1e-6), finite).sample()
+    frames = torch.where(torch.isinf(at["pulse_shape"]), electrons, charge)
+    frames = _share_charge(frames, cameras["blur_px"])
+    frames = frames + torch.randn_like(frames) * torch.hypot(at["white_e"], at["fixed_e"])
+    frames = frames + at["segment_e"] * _segment_offsets(frames, cameras["segment_px"])
+    frames = torch.where(at["clipped"] > 0, frames.clamp(min=0), frames)
+    hit = (torch.rand_like(frames) < OUTLIER_SHARE) & (at["counting"] == 0)
+    return torch.where(hit, frames + expected.amax() * 30 * torch.rand_like(frames), frames), expected
+
+
+def _share_charge(frames, blur_px):
+    """Every pixel's charge spread over its neighbours by its camera's cloud."""
+    lost = torch.as_tensor(np.interp(blur_px, *_kernel_table()), dtype=torch.float32, device=frames.device)
+    lost = lost.view(-1, 1, 1, 1)
+    for dim in (-2, -1):
+        padded = torch.nn.functional.pad(frames, (0, 0, 1, 1) if dim == -2 else (1, 1, 0, 0), mode="replicate")
+        size = frames.shape[dim]
+        frames = (1 - 2 * lost) * frames + lost * (padded.narrow(dim, 0, size) + padded.narrow(dim, 2, size))
+    return frames
+
+
+@cache
+def _kernel_table():
+    """Blur [px] and the share that the kernel (l, 1 - 2 l, l) must move to each side.
+
+    A cloud that lands anywhere on its pixel correlates neighbours less than its mean does, so the share is
+    the one with which neighbours are as correlated as by the clouds themselves.
+    """
+    blur = np.linspace(0, 0.6, 61)
+    landing = (np.arange(4000)[:, None] + 0.5) / 4000 * 9 - 4
+    width = np.maximum(blur, 1e-6)
+    own, next_one = (ndtr((at + 0.5 - landing) / width) - ndtr((at - 0.5 - landing) / width) for at in (0, 1))
+    wanted = np.sum(own * next_one, axis=0) / np.sum(own**2, axis=0)
+    share = np.linspace(0, 1 / 3, 400)
+    given = 2 * share * (1 - 2 * share) / ((1 - 2 * share) ** 2 + 2 * share**2)
+    return blur, np.interp(wanted, given, share)
+
+
+def _segment_offsets(frames, segment_px):
+    """One standard normal offset per (row, segment of columns) of each sample."""
+    n, _, rows, cols = frames.shape
+    narrowest = min(width for width in SEGMENT_WIDTHS_PX if width)
+    widths = torch.as_tensor(np.where(np.asarray(segment_px) == 0, cols, segment_px), device=frames.device)
+    offsets = torch.randn(n, 1, rows, -(-cols // narrowest), device=frames.device)
+    segment = torch.arange(cols, device=frames.device)[None, :] // widths[:, None].long()
+    return offsets.gather(3, segment[:, None, None, :].expand(n, 1, rows, cols))

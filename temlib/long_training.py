@@ -1,0 +1,187 @@
+"""Training of the shipped networks: simulated fields, noise drawn afresh for every sample.
+
+Hours on two cores: checkpointed, and resumed as if it had not been cut off, since which
+fields, which camera and which noise a step sees are functions of (seed, step).
+"""
+
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial as with_arguments
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from temlib.fresh_noise import draw_cameras, expose
+from temlib.paths import whole_file
+from temlib.preprocess import mean_level
+from temlib.wide_phantom import learning_field
+
+FIELDS_A_FILE = 200
+SHAPE_OF_LOSS = 0.02  # below this error, in units of the level, the loss is quadratic
+AVERAGE_DECAY = 0.999
+STEPS_A_ROUND = 100  # between two checkpoints
+
+
+def field_library(folder, n_fields, *, seed, size_px, jobs=1, report=print):
+    """Draw the fields to learn from, once; what is there is kept.
+
+    Parameters
+    ----------
+    folder : path
+    n_fields : int
+    seed : int
+    size_px : int
+        Edge of a field [px].
+    jobs : int
+        Processes that draw.
+    report : callable
+        Takes a line for every file of fields.
+
+    Returns
+    -------
+    ndarray of float16, shape (n_fields, size_px, size_px)
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for first in range(0, n_fields, FIELDS_A_FILE):
+        indices = range(first, min(first + FIELDS_A_FILE, n_fields))
+        file = folder / f"fields_{seed}_{size_px}px_{indices.start}_{indices.stop}.npy"
+        if not file.is_file():
+            with ProcessPoolExecutor(jobs) as pool:
+                drawn = list(pool.map(with_arguments(learning_field, seed, size_px=size_px), indices, chunksize=10))
+            with whole_file(file) as partial, open(partial, "wb") as stream:
+                np.save(stream, np.stack(drawn).astype(np.float16))
+            report(f"drew fields {indices.start} to {indices.stop} of {n_fields}")
+        parts.append(np.load(file))
+    return np.concatenate(parts)
+
+
+def batch_of_step(fields, step, *, seed, batch_size, crop_px):
+    """Turned crops of random fields, and their cameras: a function of (seed, step).
+
+    Returns
+    -------
+    transmission : torch.Tensor of shape (batch_size, 1, crop_px, crop_px)
+    cameras : dict
+        See `fresh_noise.draw_cameras`.
+    """
+    rng = np.random.default_rng([seed, step])
+    crops = []
+    for index in rng.integers(0, len(fields), batch_size):
+        row, col = rng.integers(0, fields.shape[1] - crop_px + 1, 2)
+        crop = np.rot90(fields[index, row : row + crop_px, col : col + crop_px], rng.integers(4))
+        crops.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
+    return torch.from_numpy(np.stack(crops)[:, None].astype(np.float32)), draw_cameras(batch_size, rng)
+
+
+def robust_l1(error):
+    """Mean of sqrt(e^2 + s^2) - s: quadratic for small errors, absolute for large ones."""
+    return (torch.sqrt(error**2 + SHAPE_OF_LOSS**2) - SHAPE_OF_LOSS).mean()
+
+
+class LearnsFromSimulation(pl.LightningModule):
+    """Frames through random cameras against what they would be without noise, relative to the level."""
+
+    def __init__(self, network, fields, *, seed, rounds, batch_size, crop_px, learning_rate, teacher=None):
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)
+        self.average = torch.optim.swa_utils.AveragedModel(
+            network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=True
+        )
+        self.fields = fields
+        self.seed, self.steps, self.learning_rate = seed, rounds * STEPS_A_ROUND, learning_rate
+        self.batch = {"seed": seed, "batch_size": batch_size, "crop_px": crop_px}
+        self.teacher = [teacher.eval()] if teacher is not None else []  # in a list: not part of the checkpoint
+        self.history, self.losses = [], []
+
+    def train_dataloader(self):
+        first = self.current_epoch * STEPS_A_ROUND
+        return torch.utils.data.DataLoader(range(first, first + STEPS_A_ROUND), batch_size=None)
+
+    def training_step(self, step):
+        transmission, cameras = batch_of_step(self.fields, int(step), **self.batch)
+        frames, expected = expose(transmission.to(self.device), cameras, self.seed * 1_000_003 + int(step))
+        level = mean_level(frames)
+        output = self.network((frames / level).contiguous(memory_format=torch.channels_last)).float()
+        loss = robust_l1(output - expected / level)
+        if self.teacher:
+            with torch.no_grad():
+                taught = self.teacher[0].to(self.device)(frames / level).float()
+            loss = (loss + robust_l1(output - taught)) / 2
+        self.losses.append(loss.detach())
+        return loss
+
+    def optimizer_step(self, *args, **kwargs):
+        super().optimizer_step(*args, **kwargs)
+        self.average.update_parameters(self.network)
+
+    def configure_optimizers(self):
+        optimiser = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.learning_rate, self.steps, pct_start=0.05)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint):
+        self.history = checkpoint["history"]
+
+
+class _EndOfRound(pl.Callback):
+    """A checkpoint and a line of progress."""
+
+    def __init__(self, checkpoint, report):
+        self.checkpoint, self.report = checkpoint, report
+
+    def on_train_epoch_start(self, trainer, module):
+        self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer, module):
+        seconds = (time.perf_counter() - self.started) / STEPS_A_ROUND
+        step, loss = trainer.global_step, float(torch.stack(module.losses).mean())
+        module.losses = []
+        module.history.append({"step": step, "loss": loss, "seconds_a_step": seconds})
+        with whole_file(self.checkpoint) as partial:
+            trainer.save_checkpoint(partial, weights_only=False)
+        left = (module.steps - step) * seconds / 60
+        self.report(f"step {step}/{module.steps}: loss {loss:.5f}, {seconds:.2f} s a step, {left:.0f} min left")
+
+
+def fit_from_simulation(module, checkpoint, *, precision, report=print):
+    """Train, from the checkpoint if there is one; ends with the averaged weights.
+
+    Parameters
+    ----------
+    module : LearnsFromSimulation
+    checkpoint : path
+    precision : str
+        As Lightning's Trainer takes it.
+    report : callable
+        Takes one line a round.
+
+    Returns
+    -------
+    network : torch.nn.Module
+        In evaluation mode.
+    history : list of dict
+        step, loss, seconds_a_step.
+    """
+    checkpoint = Path(checkpoint)
+    trainer = pl.Trainer(
+        max_epochs=module.steps // STEPS_A_ROUND,
+        accelerator="auto",
+        devices=1,
+        precision=precision,
+        gradient_clip_val=1.0,
+        callbacks=[_EndOfRound(checkpoint, report)],
+        reload_dataloaders_every_n_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True)
+    return module.average.module.eval(), module.history

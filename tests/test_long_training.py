@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from temlib import long_training  # noqa: E402
+from temlib.long_training import LearnsFromSimulation, batch_of_step, field_library, fit_from_simulation  # noqa: E402
+from temlib.plain_unet import PlainUNet  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory):
+    return field_library(tmp_path_factory.mktemp("fields"), 5, seed=1, size_px=48, report=lambda line: None)
+
+
+@pytest.fixture(autouse=True)
+def short_rounds(monkeypatch):
+    monkeypatch.setattr(long_training, "STEPS_A_ROUND", 2)
+
+
+class CutOffError(Exception):
+    pass
+
+
+def train(fields, checkpoint, *, stop_after=None):
+    torch.manual_seed(0)
+    module = LearnsFromSimulation(
+        PlainUNet(2, (4, 6), 1), fields, seed=1, rounds=3, batch_size=2, crop_px=32, learning_rate=1e-3
+    )
+
+    def report(line):
+        if stop_after and line.startswith(f"step {stop_after}/"):
+            raise CutOffError
+
+    return fit_from_simulation(module, checkpoint, precision="32-true", report=report)
+
+
+def test_fields_that_are_there_are_not_drawn_again(tmp_path):
+    lines = []
+    first = field_library(tmp_path, 3, seed=2, size_px=32, report=lines.append)
+    again = field_library(tmp_path, 3, seed=2, size_px=32, report=lines.append)
+    np.testing.assert_array_equal(first, again)
+    assert len(lines) == 1
+
+
+def test_a_batch_is_a_function_of_seed_and_step(fields):
+    options = {"seed": 3, "batch_size": 4, "crop_px": 32}
+    (one, cameras), (again, _), (other, _) = (batch_of_step(fields, step, **options) for step in (7, 7, 8))
+    assert one.shape == (4, 1, 32, 32)
+    assert cameras["dose_e_per_px"].shape == (4,)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_a_training_that_was_cut_off_ends_with_the_same_weights(fields, tmp_path):
+    whole, history = train(fields, tmp_path / "whole.ckpt")
+    with pytest.raises(CutOffError):
+        train(fields, tmp_path / "cut.ckpt", stop_after=4)
+    resumed, history_again = train(fields, tmp_path / "cut.ckpt")
+    for one, other in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+    losses, losses_again = ([row["loss"] for row in rows] for rows in (history, history_again))
+    assert losses == losses_again
+    assert [row["step"] for row in history] == [2, 4, 6]
+
+
+def test_what_is_kept_is_an_average_and_not_the_last_step(fields, tmp_path):
+    averaged, _ = train(fields, tmp_path / "a.ckpt")
+    last = torch.load(tmp_path / "a.ckpt", weights_only=True)["state_dict"]["network.head.weight"]
+    assert not torch.equal(averaged.head.weight, last)
+    assert torch.allclose(averaged.head.weight, last, atol=0.05)
