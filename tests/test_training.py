@@ -26,7 +26,8 @@ network = torch.nn.Sequential(
     torch.nn.Conv2d(1, 8, 3, padding=1), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.Conv2d(8, 1, 3, padding=1)
 )
 history = fit(network, data[:2], data[2:], sys.argv[1], epochs=40, seed=1, batch_size=4, learning_rate=1.0e-3,
-              precision="32-true", average_decay=0.9, report=lambda line: print(line, flush=True))
+              precision="32-true", average_decay=0.9, settle_epochs=15,
+              report=lambda line: print(line, flush=True))
 weights = [p.double().sum().item() for p in network.state_dict().values()]
 print(json.dumps({"history": history, "weights": weights}))
 """
@@ -185,3 +186,16 @@ def test_an_average_that_forgets_at_once_is_the_network_itself(tmp_path):
         for decay in (0.0, 1e-12)
     )
     assert plain[-1]["validation_loss"] == pytest.approx(averaged[-1]["validation_loss"], rel=1e-6)
+
+
+def test_in_the_last_epochs_batch_normalisation_keeps_its_statistics(tmp_path):
+    means = []
+    for epochs, settle_epochs in ((2, 0), (4, 2), (4, 0)):
+        torch.manual_seed(0)
+        network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.BatchNorm2d(2))
+        network.append(torch.nn.Conv2d(2, 1, 1))
+        file = tmp_path / f"{epochs}_{settle_epochs}.ckpt"
+        fit(network, pairs(), pairs(), file, epochs=epochs, settle_epochs=settle_epochs, **OPTIONS)
+        means.append(network[1].running_mean)
+    assert torch.equal(means[0], means[1])
+    assert not torch.equal(means[1], means[2])
