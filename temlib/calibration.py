@@ -22,6 +22,18 @@ NM_PER_UNIT = {
     }.items()
     for name in names.split()
 }
+SYMBOLS = {1e9: "m", 1e6: "mm", 1e3: "µm", 1.0: "nm", 1e-3: "pm", 0.1: "Å"}
+SECONDS_PER_UNIT = {
+    name: seconds
+    for seconds, names in {
+        1.0: "s sec second seconds",
+        1e-3: "ms msec millisecond milliseconds",
+        1e-6: "us usec microsecond microseconds",
+        60.0: "min minute minutes",
+        3600.0: "h hour hours",
+    }.items()
+    for name in names.split()
+}
 # As they come out where Shift-JIS or UTF-8 bytes were read as Latin.
 MISREAD = {"ƒÊ": "µ", "Âµ": "µ", "Î¼": "µ", "Ã…": "Å"}
 NO_UNIT = {"", "none", "<undefined>", "t.undefined", "px", "pixel", "pixels"}
@@ -90,6 +102,16 @@ def pixel_size_nm(signal, notes):
             return None
         edges.append(edge)
     return tuple(edges)
+
+
+def interval_s(signal):
+    """Time from one image of a stack to the next [s], by its first axis or ImageJ's description; None if unknown."""
+    axis = signal["axes"][0]
+    per_unit = SECONDS_PER_UNIT.get(unit_name(axis.get("units")))
+    description = str(signal.get("original_metadata", {}).get("ImageDescription", ""))
+    imagej = re.search(r"^finterval=(.*)$", description, re.MULTILINE) if description.startswith("ImageJ=") else None
+    interval = _number(axis.get("scale")) * per_unit if per_unit else _number(imagej and imagej[1])
+    return interval if math.isfinite(interval) and interval > 0 else None
 
 
 def _ome_axes(description, axes):

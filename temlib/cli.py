@@ -1,13 +1,14 @@
-"""The command line: `temlib simulate | fetch | index`.
+"""The command line: `temlib simulate | fetch | index | denoise`.
 
 Exit status of every command: 0 all done, 1 some inputs refused (each with its sentence),
 2 nothing usable or wrong usage.
 """
 
+import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # else it takes "[px]" for a colour
-    help="Low-dose TEM frames of nanoparticles: simulate them, fetch the paper's, index your own.",
+    help="Low-dose TEM frames of nanoparticles: denoise yours, simulate some, fetch the paper's, index a folder.",
 )
 
 
@@ -104,3 +105,89 @@ def index(
         print(f"{len(found)} pairs in {table}" + (" can be used" if refusals else ""))
     if refusals:
         raise typer.Exit(1)
+
+
+@app.command()
+def denoise(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            show_default=False,
+            help="Microscope files, folders with their subfolders, or patterns; frames and movies. A folder "
+            "Hour_HH/Minute_MM/Second_SS/*.dm4 is one movie.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Receives <stem>_denoised.<format>, its provenance (.json) and preview (.mp4). What was made from "
+            "the same input is replaced once the new file is whole; what was made from another one is kept.",
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="best|fast|CARD", help="A shipped network, or a card (.json).")
+    ] = "best",
+    format: Annotated[
+        Literal["tif", "hspy", "zspy", "mrc"] | None,
+        typer.Option(help="Of the output: float32, electrons per pixel.", show_default="tif; hspy for a movie"),
+    ] = None,
+    preview: Annotated[Literal["mp4"] | None, typer.Option(help="Also a film, raw beside denoised.")] = None,
+):
+    """Denoise frames and movies with a network that was trained in simulation, for dry films."""
+    from tqdm import tqdm
+
+    from temlib import networks
+    from temlib.denoising import card_sha256, denoise_file
+    from temlib.movies import find, stem_of
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that half files are cleared away
+    with _one_sentence():
+        network, card = networks.load(model), card_sha256(model)
+        output.mkdir(parents=True, exist_ok=True)
+    paths, refusals = find(inputs)
+    for sentence in refusals:
+        _refuse(sentence)
+    done, failed = 0, len(refusals)
+    for path in paths:
+        with tqdm(desc=stem_of(path), unit="image", delay=1, disable=None) as bar:
+
+            def progress(count, total, bar=bar):
+                bar.total = total
+                bar.update(count - bar.n)
+
+            try:
+                record = denoise_file(
+                    path, network, output, card_sha256=card, suffix=format, preview=bool(preview), progress=progress
+                )
+            except (TemlibError, OSError) as error:
+                bar.close()
+                _refuse(error)
+                failed += 1
+                continue
+        done += 1
+        count, (rows, columns) = record["images"], record["shape_px"]
+        print(f"{output / record['output']}: {count} x {rows} x {columns} px, {record['unit']}")
+        for note in record["notes"]:
+            print(f"note: {path.name}: {note}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(1 if done else 2)
+
+
+@app.command()
+def bench(
+    size: Annotated[int, typer.Option(min=32, help="Edge of the frames [px].")] = 512,
+    repeats: Annotated[int, typer.Option(min=1, help="Frames timed of each network on each runtime.")] = 100,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Receives the rows.")] = None,
+):
+    """Time every network on every runtime of this machine, in turns; ratios are to the paper's in eager PyTorch."""
+    from temlib.bench import bench as time_all
+
+    with _one_sentence():
+        table, left_out = time_all(size, repeats=repeats, json_file=json_file)
+    print(table.drop(columns="size").to_string(index=False, float_format="{:.2f}".format, na_rep="-"))
+    for sentence in left_out:
+        print(sentence)

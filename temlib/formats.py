@@ -10,10 +10,10 @@ import warnings
 from contextlib import contextmanager
 from logging.handlers import BufferingHandler
 
-import numpy as np
-
-from temlib import calibration
+from temlib import calibration, on_disk
 from temlib.errors import FrameError
+
+log = logging.getLogger(__name__)
 
 # Extension: RosettaSciIO's reader, the content that the first bytes must announce (None: nothing
 # known to FIRST_BYTES), and options of the reader.
@@ -28,7 +28,7 @@ FORMATS = {
     ".emi": ("tia", None, {}),
     ".emd": ("emd", "HDF5", {"select_type": "images"}),
     ".hspy": ("hspy", "HDF5", {}),
-    ".zspy": ("zspy", "zip", {}),
+    ".zspy": ("zspy", "zip", {"mode": "r"}),  # else it wants to write where it reads lazily
     ".png": ("image", "PNG", {}),
 }
 FIRST_BYTES = {
@@ -52,7 +52,7 @@ NO_IMAGE = (
 )
 
 
-def open_image(path, notes):
+def open_image(path, notes, *, lazy=False):
     """The data set of a file that is an image or a stack of images, the largest where there are several.
 
     Parameters
@@ -61,6 +61,9 @@ def open_image(path, notes):
         A file with one of the extensions of `FORMATS`.
     notes : list of str
         Gets a sentence where a choice was made.
+    lazy : bool, default False
+        Leave the images on the disk: `data` is then a dask array or an `on_disk.Images`. What fails
+        later, while images are read, goes through `readable`.
 
     Returns
     -------
@@ -72,17 +75,17 @@ def open_image(path, notes):
     FrameError
         If the file is missing, damaged, of another format, or holds no single-channel image.
     """
-    signals = _open(path)
+    signals = _open(path, lazy)
     reasons = [_why_no_image(signal) for signal in signals]
     images = [signal for signal, reason in zip(signals, reasons, strict=True) if reason is None]
     if not images:
         raise FrameError(NO_IMAGE.format(name=path.name, what=reasons[0] if reasons else "no data set"))
     if len(images) > 1:
         notes.append(f"it holds {len(images)} images, of which the largest is used")
-    return max(images, key=lambda signal: np.size(signal["data"]))
+    return max(images, key=lambda signal: signal["data"].size)
 
 
-def _open(path):
+def _open(path, lazy):
     """Everything that RosettaSciIO finds in a file."""
     if path.suffix.lower() not in FORMATS:
         raise FrameError(
@@ -92,11 +95,30 @@ def _open(path):
     if not path.exists():
         raise FrameError(f"{path} does not exist: give the name of an existing file.")
     reader, expected, options = FORMATS[path.suffix.lower()]
-    try:
+    with readable(path):
         if path.is_file():
             _check_bytes(path, expected)
+        read = importlib.import_module(f"rsciio.{reader}").file_reader
+        if lazy and reader != "image":
+            try:
+                return on_disk.open_lazily(read, path, options)
+            except Exception:  # what cannot be read lazily is read, or refused, whole
+                log.debug("%s is not read lazily", path, exc_info=True)
+        return read(str(path), **options)
+
+
+@contextmanager
+def readable(path):
+    """Turn what a reader fails with into one sentence.
+
+    Raises
+    ------
+    FrameError
+        If the block raises, or complains of what lies beyond the end of the file.
+    """
+    try:
         with _complaints() as complaints:
-            signals = importlib.import_module(f"rsciio.{reader}").file_reader(str(path), **options)
+            yield
         # tifffile logs what lies beyond the end of a cut file, and goes on without it.
         if broken := [text for text in complaints() if re.search(r"invalid .*offset", text)]:
             raise ValueError(broken[0])
@@ -108,7 +130,6 @@ def _open(path):
             f"{path.name} cannot be read ({reason:.200}): it is truncated or damaged. "
             "Copy it from the microscope or export it again."
         ) from error
-    return signals
 
 
 def _check_bytes(path, expected):

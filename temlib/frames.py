@@ -6,7 +6,7 @@ file can say so, a pixel size that can be believed, and one sentence where a fil
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from temlib.paths import whole_file
 
 log = logging.getLogger(__name__)
 
+ZERO_ROWS = "its last {} rows are zero, so it may not be whole"
+NEGATIVE = "its own calibration makes it negative on average: do not trust these electrons"
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:
@@ -26,8 +29,8 @@ class Frame:
 
     Attributes
     ----------
-    image : ndarray of float32, shape (M, N) or (T, M, N)
-        Intensities, in `unit`.
+    image : ndarray of float32, shape (M, N) or (T, M, N), or None
+        Intensities, in `unit`; None in a description of images that are not read yet.
     unit : "e-" or "counts"
         "e-" are electrons per pixel.
     pixel_size_nm : tuple of float or None
@@ -89,33 +92,58 @@ def read_frame(path, *, warn=True):
     signal = formats.open_image(path, notes)
     data = np.squeeze(np.asarray(signal["data"]))
     _refuse_useless(path, data)
-    if zero_rows := int(np.argmax(data.any(axis=-1).ravel()[::-1])):
-        notes.append(f"its last {zero_rows} rows are zero, so it may not be whole")
-    calibrated = calibration.electron_calibration(signal, notes)
-    origin, scale = calibrated or (0.0, 1.0)
+    if zero_rows := zero_rows_at_the_end(data):
+        notes.append(ZERO_ROWS.format(zero_rows))
+    frame = describe(path, signal, notes)
     image = np.empty(data.shape, np.float32)
-    # One image at a time in double precision: DM files count from origins of 2e6, beyond float32.
     for stored, out in zip(np.atleast_3d(data.T).T, np.atleast_3d(image.T).T, strict=True):
-        out[:] = (stored.astype(np.float64) - origin) * scale
-    if calibrated and image.mean() < 0:
-        notes.append("its own calibration makes it negative on average: do not trust these electrons")
-    original, metadata = signal.get("original_metadata", {}), signal.get("metadata", {})
-    # "JEOL_Header" is tifffile's name for the tag that Gatan uses too.
-    gatan_tags = gatan.tag_tree(original.get("65027", original.get("JEOL_Header", b"")))
-    frame = Frame(
-        image=image,
-        unit="e-" if calibrated else "counts",
-        pixel_size_nm=calibration.pixel_size_nm(signal, notes),
-        exposure_s=calibration.exposure_s(gatan_tags, original, metadata),
-        title=str(metadata.get("General", {}).get("title") or path.stem),
-        origin_counts=origin if calibrated else None,
-        counts_per_e=1 / scale if calibrated else None,
-        recorded_at=calibration.recorded_at(gatan_tags, original, metadata),
-        notes=tuple(notes),
-    )
+        out[:] = intensities(stored, frame)
+    if frame.unit == "e-" and image.mean() < 0:
+        notes.append(NEGATIVE)
+    frame = replace(frame, image=image, notes=tuple(notes))
     for note in frame.notes if warn else ():
         log.warning("%s: %s.", path.name, note)
     return frame
+
+
+def describe(path, signal, notes):
+    """What a file says about its images, as a Frame without image.
+
+    Parameters
+    ----------
+    path : Path
+    signal : dict
+        One data set as RosettaSciIO returns it.
+    notes : list of str
+        Gets a sentence for what is missing or not believed.
+    """
+    origin, scale = calibration.electron_calibration(signal, notes) or (None, None)
+    original, metadata = signal.get("original_metadata", {}), signal.get("metadata", {})
+    # "JEOL_Header" is tifffile's name for the tag that Gatan uses too.
+    gatan_tags = gatan.tag_tree(original.get("65027", original.get("JEOL_Header", b"")))
+    return Frame(
+        image=None,
+        unit="counts" if scale is None else "e-",
+        pixel_size_nm=calibration.pixel_size_nm(signal, notes),
+        exposure_s=calibration.exposure_s(gatan_tags, original, metadata),
+        title=str(metadata.get("General", {}).get("title") or path.stem),
+        origin_counts=origin,
+        counts_per_e=None if scale is None else 1 / scale,
+        recorded_at=calibration.recorded_at(gatan_tags, original, metadata),
+    )
+
+
+def intensities(stored, frame):
+    """Stored numbers of one image as float32 in the unit of the frame; (M, N) to (M, N)."""
+    if frame.unit == "counts":
+        return stored.astype(np.float32)
+    # in double precision: DM files count from origins of 2e6, beyond float32
+    return ((stored.astype(np.float64) - frame.origin_counts) / frame.counts_per_e).astype(np.float32)
+
+
+def zero_rows_at_the_end(data):
+    """How many of the last rows are zero; (M, N) or (T, M, N) to an int."""
+    return int(np.argmax(data.any(axis=-1).ravel()[::-1]))
 
 
 def _refuse_useless(path, data):

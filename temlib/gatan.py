@@ -16,7 +16,7 @@ ASCII, SLONG, DOUBLE, BYTE = "s", "i", "d", "B"  # TIFF types as tifffile names 
 GROUP, DATA, FLOAT64 = 20, 21, 7  # tag kinds and type of a DM4 stream
 
 
-def tiff_tags(*, pixel_size_nm, exposure_s, counts_per_e):
+def tiff_tags(*, pixel_size_nm, exposure_s, counts_per_e, interval_s=None):
     """Gatan's private tags, in the form that `tifffile.imwrite(extratags=...)` takes.
 
     Parameters
@@ -27,12 +27,15 @@ def tiff_tags(*, pixel_size_nm, exposure_s, counts_per_e):
         Exposure [s]; None leaves tag 65027 out.
     counts_per_e : float or None
         Counts per electron; None leaves the intensity in counts.
+    interval_s : float or None
+        From one image of a stack to the next [s]; None leaves its axis uncalibrated.
 
     Notes
     -----
     Codes, types and meaning as in the paper's frames: 65003/65004 unit of x/y, 65006/65007 origin,
     65009/65010 pixel size, 65012/65013 name of the unit, 65022 to 65025 unit, its name, origin and
-    scale of the intensity; 65015, 65016 and 65026 mark what is calibrated.
+    scale of the intensity; 65015, 65016 and 65026 mark what is calibrated. 65005, 65008 and 65011
+    are unit, origin and scale of a stack's axis, as RosettaSciIO reads them.
     """
     tags = []
     if pixel_size_nm is not None:
@@ -45,6 +48,8 @@ def tiff_tags(*, pixel_size_nm, exposure_s, counts_per_e):
     if counts_per_e is not None:
         tags += [(code, ASCII, 0, "e-") for code in (65022, 65023)]
         tags += [(65024, DOUBLE, 1, 0.0), (65025, DOUBLE, 1, 1 / counts_per_e), (65026, SLONG, 1, 1)]
+    if interval_s is not None:
+        tags += [(65005, ASCII, 0, "s"), (65008, DOUBLE, 1, 0.0), (65011, DOUBLE, 1, float(interval_s))]
     if exposure_s is not None:
         stream = _dm4_stream(
             {

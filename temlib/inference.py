@@ -1,38 +1,155 @@
-"""LDE frames through a network."""
+"""Frames through a shipped network: any size, tiled where they are large.
+
+Arrays in, arrays out, and no torch: `networks` knows what computes, `movies` has the files.
+`denoise` is `temlib.denoise`.
+"""
+
+import functools
+import threading
+from itertools import product
 
 import numpy as np
-import torch
 
-from temlib.models import STRIDE_PX
-from temlib.preprocess import network_input
+from temlib import calibration, networks
+from temlib.preprocess import mean_level
+
+TILE_PX = 1536  # largest edge that a network is given at once; 8192 x 8192 then takes below 4 GB
 
 
-def run_network(network, lde_e, background_e, *, mode):
-    """Denoise the LDE frames of one field.
+def denoise_image(image, network):
+    """One frame, denoised.
 
     Parameters
     ----------
-    network : torch.nn.Module
-        In evaluation mode.
-    lde_e : ndarray of shape (n, M, N)
-        LDE frames [e-/px]; any M and N (padded by reflection to what the network can halve).
-    background_e : ndarray of shape (n,)
-        Background level of each frame [e-/px].
-    mode : {"corrected", "faithful"}
-        How the network was trained.
+    image : ndarray of shape (M, N)
+        Counts or electrons as recorded: not scaled, not clipped; any M and N.
+    network : networks.Network
 
     Returns
     -------
-    ndarray of float32, shape (n, M, N)
-        Transmission (corrected), or the authors' scale from 0 to 1 (faithful).
+    ndarray of float32, shape (M, N)
+        Expected intensity without noise, in the unit of `image`.
+
+    Notes
+    -----
+    Every tile is divided by the level of the whole frame, and tiles overlap by the network's
+    reach, `card["halo_px"]`; so the result is that of the frame in one piece, without seams.
     """
-    rows, cols = lde_e.shape[1:]
-    pad = [(0, -n % STRIDE_PX) for n in (rows, cols)]
-    device = next(network.parameters()).device
-    outputs = []
-    with torch.inference_mode():
-        for lde, background in zip(lde_e, background_e, strict=True):
-            frame = np.pad(network_input(lde, background, mode), pad, mode="reflect").astype(np.float32)
-            output = network(torch.from_numpy(frame)[None, None].to(device))[0, 0].cpu().numpy()
-            outputs.append(output[:rows, :cols] + (1 if mode == "corrected" else 0))
-    return np.stack(outputs).astype(np.float32)
+    frame = np.asarray(image, np.float32)
+    level = mean_level(frame)
+    stride, halo = network.card["stride_px"], network.card["halo_px"]
+    frame = frame / level
+    if any(n % stride for n in frame.shape):
+        frame = np.pad(frame, [(0, -n % stride) for n in frame.shape], mode="symmetric")
+    if max(frame.shape) <= TILE_PX:
+        output = network.run(frame[None, None])[0, 0]
+    else:
+        output = np.empty_like(frame)
+        for tile in product(*(_spans(n, TILE_PX, halo) for n in frame.shape)):
+            given, kept, place = zip(*tile, strict=True)
+            output[place] = network.run(frame[given][None, None])[0, 0][kept]
+    return (output * level)[: image.shape[0], : image.shape[1]]
+
+
+def _spans(size, tile, halo):
+    """(what a tile is given, which part of its result is kept, where that goes) along one axis."""
+    step = tile - 2 * halo
+    for start in range(0, size, step):
+        first, stop = max(start - halo, 0), min(start + step + halo, size)
+        end = min(start + step, size)
+        yield slice(first, stop), slice(start - first, end - first), slice(start, end)
+
+
+def denoise(data, model="best"):
+    """Frames, a movie, or a HyperSpy signal, denoised.
+
+    Parameters
+    ----------
+    data : ndarray or dask array of shape (M, N) or (T, M, N), or a HyperSpy Signal2D
+        Counts or electrons as recorded, not scaled and not clipped: any integer or float type.
+    model : "best", "fast", or path of a card
+        On a cluster every worker loads it by this name, from its own disk.
+
+    Returns
+    -------
+    ndarray, dask array or signal of float32
+        Of the same kind and shape, in the unit of `data`; axes and metadata of a signal are kept,
+        `metadata.Denoised` names the network, and what is lazy stays lazy.
+
+    Raises
+    ------
+    TypeError
+        If `data` is none of these.
+    ValueError
+        If it holds no frames: a spectrum, colours, complex numbers, NaN or infinite pixels (of lazy
+        data: when they are computed).
+    ModelFileError
+        If there is no such network.
+    """
+    if hasattr(data, "axes_manager"):
+        return _denoise_signal(data, str(model))
+    if not (isinstance(data, np.ndarray) or hasattr(data, "map_blocks")):
+        raise TypeError(
+            f"temlib.denoise got {type(data).__name__}: a NumPy array, a dask array or a HyperSpy signal is needed. "
+            "Read a file with `temlib denoise FILE -o DIR` or with hyperspy.api.load."
+        )
+    _check(data.shape, data.dtype)
+    _network(str(model))  # what is wrong with the card is told here, not by a worker
+    if isinstance(data, np.ndarray):
+        return _denoise_block(data, str(model))
+    whole_frames = data.rechunk({data.ndim - 2: -1, data.ndim - 1: -1})
+    return whole_frames.map_blocks(
+        _denoise_block, str(model), dtype=np.float32, meta=np.empty((0,) * data.ndim, np.float32)
+    )
+
+
+def _denoise_signal(signal, model):
+    axes = signal.axes_manager.signal_axes
+    if len(axes) != 2:
+        raise ValueError(
+            f"temlib.denoise got a signal of dimension {len(axes)} ({signal.__class__.__name__}): images are needed. "
+            "Give a Signal2D, with signal.transpose(signal_axes=2) where the image axes are navigated."
+        )
+    if reciprocal := [str(axis.units) for axis in axes if calibration.is_reciprocal(axis.units)]:
+        raise ValueError(
+            f"temlib.denoise got a diffraction pattern (axes in {reciprocal[0]}): images are needed. "
+            "The networks know no diffraction patterns."
+        )
+    data = signal.data
+    frames = data.reshape(-1, *data.shape[-2:]) if data.ndim > 3 else data
+    result = signal._deepcopy_with_new_data(denoise(frames, model).reshape(data.shape))
+    result.metadata.set_item("Denoised.denoised_by", model)
+    return result
+
+
+def _check(shape, dtype):
+    """Refuse what holds no frames."""
+    needed = "one frame (M, N) or a movie (T, M, N) of real numbers is needed."
+    if dtype.names or (len(shape) == 3 and shape[2] in (3, 4) and min(shape[:2]) > 4):
+        raise ValueError(f"temlib.denoise got a colour image ({dtype}, shape {shape}): {needed} Take one channel.")
+    if dtype.kind not in "uif":
+        raise ValueError(f"temlib.denoise got numbers of type {dtype}: {needed} Take abs() of complex numbers.")
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise ValueError(f"temlib.denoise got an array of shape {shape}: {needed} Reshape or index it.")
+
+
+@functools.lru_cache(maxsize=2)
+def _network(model):
+    """One a process: a network is loaded where it runs, and never sent."""
+    return networks.load(model), threading.Lock()
+
+
+def _denoise_block(frames, model):
+    """(M, N) or (T, M, N) of whole frames; one at a time, as a network has one set of buffers."""
+    network, free = _network(model)
+    output = np.empty(frames.shape, np.float32)
+    for number in np.ndindex(frames.shape[:-2]):
+        if not np.isfinite(frames[number]).all():
+            where = f" in frame {number[0]}" if number else ""
+            raise ValueError(
+                f"temlib.denoise got pixels that are NaN or infinite{where}: finite intensities are needed. "
+                "Replace or crop these pixels."
+            )
+        with free:
+            output[number] = denoise_image(frames[number], network)
+    return output

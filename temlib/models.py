@@ -1,4 +1,4 @@
-"""Build, save and load networks: weights as safetensors, everything else in a JSON card.
+"""Build, save, load and run the paper's network: weights as safetensors, everything else in a JSON card.
 
 Nothing that is loaded can run code. Knows nothing of data and training.
 """
@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from pickle import UnpicklingError
 
+import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 from safetensors import SafetensorError
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from temlib.errors import ModelFileError
 from temlib.paths import whole_file
+from temlib.preprocess import network_input
 
 STRIDE_PX = 32  # the encoder halves five times
 
@@ -115,3 +117,34 @@ def load_network(card_path):
             "bring card and weights of the same training together."
         ) from error
     return network.eval(), card
+
+
+def run_network(network, lde_e, background_e, *, mode):
+    """Denoise the LDE frames of one field.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In evaluation mode.
+    lde_e : ndarray of shape (n, M, N)
+        LDE frames [e-/px]; any M and N (padded by reflection to what the network can halve).
+    background_e : ndarray of shape (n,)
+        Background level of each frame [e-/px].
+    mode : {"corrected", "faithful"}
+        How the network was trained.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, M, N)
+        Transmission (corrected), or the authors' scale from 0 to 1 (faithful).
+    """
+    rows, cols = lde_e.shape[1:]
+    pad = [(0, -n % STRIDE_PX) for n in (rows, cols)]
+    device = next(network.parameters()).device
+    outputs = []
+    with torch.inference_mode():
+        for lde, background in zip(lde_e, background_e, strict=True):
+            frame = np.pad(network_input(lde, background, mode), pad, mode="reflect").astype(np.float32)
+            output = network(torch.from_numpy(frame)[None, None].to(device))[0, 0].cpu().numpy()
+            outputs.append(output[:rows, :cols] + (1 if mode == "corrected" else 0))
+    return np.stack(outputs).astype(np.float32)

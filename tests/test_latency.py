@@ -6,7 +6,18 @@ import pytest
 pytest.importorskip("torch", reason="the extra [paper] is not installed")
 import torch
 
-from temlib.latency import beside_paper, latency_table, summary, waiting_times_ms
+from temlib.inference import denoise_image
+from temlib.latency import (
+    beside_paper,
+    continued,
+    latency_table,
+    on_gpu,
+    relative_to_level,
+    summary,
+    waiting_times_ms,
+)
+from temlib.networks import Network
+from temlib.plain_unet import PlainUNet
 from temlib.reference import paper_table
 
 CPU = torch.device("cpu")
@@ -82,3 +93,38 @@ def test_a_gpu_with_transfer_waits_longer_than_without():
     alone = waiting_times_ms(network, frame, gpu, repeats=50, warmup=10, transfer=False)
     with_transfer = waiting_times_ms(network, frame, gpu, repeats=50, warmup=10, transfer=True)
     assert np.median(with_transfer) > np.median(alone)
+
+
+def test_a_gpu_reads_counts_as_denoise_image_does():
+    counts = np.random.default_rng(0).integers(0, 400, (7, 10), np.uint16)
+    counts[2, 3] = 65535  # above 32767, where the bits of uint16 are those of a negative int16; and saturated
+    places = [torch.from_numpy(continued(n, 4)) for n in counts.shape]
+    relative, level = relative_to_level(torch.from_numpy(counts.view(np.int16)), 1 / 44, places)
+    given = []
+    card = {"stride_px": 4, "halo_px": 0}
+    network = Network(name="", card=card, run=lambda frames: given.append(frames) or frames, device="CPU")
+    image = denoise_image(counts * np.float32(1 / 44), network)
+    np.testing.assert_allclose(relative.numpy(), given[0], rtol=1e-5)
+    np.testing.assert_allclose((relative * level)[0, 0, :7, :10].numpy(), image, rtol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize(("half", "error"), [(False, 0.002), (True, 0.02)])
+def test_a_recorded_graph_gives_what_the_cpu_gives_for_every_frame(half, error):
+    torch.manual_seed(0)
+    network = PlainUNet(stem=2, widths=(8, 16), depth=1).eval()
+    card = {"stride_px": 4, "halo_px": 0}
+
+    def run(frames):
+        with torch.inference_mode():
+            return network(torch.from_numpy(frames)).numpy()
+
+    denoise = on_gpu(network, stride_px=4, scale=1 / 44, shape=(70, 101), half=half)
+    for seed, brightest in enumerate((400, 4000, 65535)):
+        counts = np.random.default_rng(seed).integers(0, brightest, (70, 101), np.uint16)
+        image, parts = denoise(counts)
+        expected = denoise_image(counts / np.float32(44), Network(name="", card=card, run=run, device="CPU"))
+        assert np.abs(image - expected).max() < error * np.abs(expected).max()
+        assert set(parts) == {"normalise", "transfer", "network", "return"}
+        assert min(parts.values()) > 0
+    assert next(network.parameters()).device == CPU

@@ -8,7 +8,6 @@ from torchvision.models import resnet18
 
 from temlib import models
 from temlib.errors import ModelFileError
-from temlib.inference import run_network
 
 CARD = {"architecture": "smp.Unet(resnet18, in_channels=1)", "mode": "corrected"}
 
@@ -33,14 +32,14 @@ def test_a_loaded_network_answers_as_the_saved_one(saved):
 
 def test_any_frame_size_comes_back_in_its_own_size(saved):
     frames = np.random.default_rng(0).uniform(0, 9, (2, 45, 71))
-    output = run_network(saved[1], frames, np.array([4.0, 4.0]), mode="corrected")
+    output = models.run_network(saved[1], frames, np.array([4.0, 4.0]), mode="corrected")
     assert output.shape == (2, 45, 71)
     assert output.dtype == np.float32
 
 
 def test_padding_does_not_change_a_frame_that_needs_none(saved):
     frame = np.random.default_rng(1).uniform(0, 9, (1, 64, 32)).astype(np.float32)
-    output = run_network(saved[1], frame, np.array([5.0]), mode="corrected")
+    output = models.run_network(saved[1], frame, np.array([5.0]), mode="corrected")
     with torch.inference_mode():
         direct = saved[1](torch.from_numpy(frame[None] / 5 - 1))[0].numpy() + 1
     np.testing.assert_allclose(output, direct, atol=1e-5)

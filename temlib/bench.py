@@ -1,0 +1,96 @@
+"""How long a frame takes: every runtime of this machine in turns, in one run.
+
+The clock runs from a camera's uint16 counts to float32 electrons.
+"""
+
+import json
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+
+from temlib.networks import SHIPPED
+from temlib.paths import whole_file
+from temlib.runtimes import PARTS, runtimes, simulated_frames
+
+REFERENCE = {"model": "paper", "backend": "torch", "precision": "fp32"}
+TURN_FRAMES = 5
+SETTLE_MS = 20  # threads of the runtime before spin this long, waiting for work that does not come
+N_FRAMES = 4
+
+
+def measure(found, frames, *, repeats=100):
+    """Time runtimes in turns, so that a busy moment of the machine hits them all.
+
+    Parameters
+    ----------
+    found : list of Runtime
+    frames : ndarray of uint16, shape (n, M, M)
+        Counts.
+    repeats : int
+        Frames timed of each runtime, TURN_FRAMES a turn. Every turn begins with frames that are
+        not timed, at least one and SETTLE_MS long: they fill the caches again.
+
+    Returns
+    -------
+    list of dict
+        One row a runtime: what it is, `size`, the quantiles and `parts_ms` of `quantiles`.
+    """
+    times = [[] for _ in found]
+    parts = [[] for _ in found]
+    for turn in range(0, repeats, TURN_FRAMES):
+        for number, runtime in enumerate(found):
+            settled = perf_counter() + SETTLE_MS / 1e3
+            runtime.denoise(frames[0])
+            while perf_counter() < settled:
+                runtime.denoise(frames[0])
+            for frame in range(turn, min(turn + TURN_FRAMES, repeats)):
+                start = perf_counter()
+                _, of_parts = runtime.denoise(frames[frame % len(frames)])
+                times[number].append(1e3 * (perf_counter() - start))
+                parts[number].append(of_parts)
+    return [
+        runtime.told() | {"size": frames.shape[1]} | quantiles(*of_one)
+        for runtime, *of_one in zip(found, times, parts, strict=True)
+    ]
+
+
+def quantiles(times_ms, parts_ms):
+    """Median, p5, p95 and p99 of one runtime's times [ms], and the median of each part."""
+    names = ("median_ms", "p5_ms", "p95_ms", "p99_ms")
+    values = np.percentile(times_ms, [50, 5, 95, 99]).tolist()
+    parts = {part: float(np.median([of_one[part] for of_one in parts_ms])) for part in PARTS}
+    return dict(zip(names, values, strict=True)) | {"parts_ms": parts}
+
+
+def with_ratios(rows):
+    """Rows as a table: parts in columns of their own, and how many times as fast as the reference.
+
+    The reference is the paper's network in eager PyTorch, fp32, on the CPU; without it there
+    are no ratios.
+    """
+    table = pd.DataFrame([row | {f"{part}_ms": row["parts_ms"][part] for part in PARTS} for row in rows])
+    table = table.drop(columns="parts_ms").astype({"threads": "Int64"})
+    is_reference = table.threads.notna()
+    for name, value in REFERENCE.items():
+        is_reference &= table[name] == value
+    reference_ms = table.median_ms[is_reference].squeeze() if is_reference.any() else np.nan
+    return table.assign(times_as_fast=reference_ms / table.median_ms)
+
+
+def bench(size_px, *, repeats, json_file=None, models=SHIPPED):
+    """What `temlib bench` does: time everything that is here, and keep the rows if a file is given.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        From `with_ratios`.
+    left_out : list of str
+        A sentence for each network or runtime that is not here.
+    """
+    found, left_out = runtimes(size_px, models=models)
+    rows = measure(found, simulated_frames(n=N_FRAMES, size_px=size_px), repeats=repeats)
+    if json_file is not None:
+        with whole_file(json_file) as partial_file:
+            partial_file.write_text(json.dumps({"rows": rows}, indent=2) + "\n")
+    return with_ratios(rows), left_out

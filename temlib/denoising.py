@@ -1,0 +1,167 @@
+"""Files through a network: what `temlib denoise` does with each of its inputs.
+
+Reading, network and writing run at the same time, each in a thread, a few images apart.
+"""
+
+import hashlib
+import json
+import math
+from contextlib import ExitStack
+from importlib import metadata
+
+from temlib import networks
+from temlib import preview as previews
+from temlib.errors import TemlibError
+from temlib.inference import denoise_image
+from temlib.movies import DENOISED, ahead, open_movie, stem_of
+from temlib.paths import whole_file
+from temlib.provenance import sha256
+from temlib.writers import WRITERS, whole
+
+AHEAD_BYTES = 2**26  # of images that wait between two threads
+SAMPLES = 7  # images that set the contrast of a preview
+PACKAGES = ("temlib", "numpy", "openvino", "torch", "rosettasciio", "tifffile", "h5py", "zarr", "mrcfile")
+
+
+def card_sha256(model):
+    """SHA-256 of the card of a network, as `networks.load` names it."""
+    return sha256(networks.WEIGHTS / f"{model}.json" if str(model) in networks.SHIPPED else model)
+
+
+def output_path(movie, folder, suffix=None):
+    """Where the denoised file goes; without a suffix a tif for a frame, an hspy for a movie."""
+    return folder / f"{stem_of(movie.path)}{DENOISED}.{suffix or ('hspy' if movie.shape[0] > 1 else 'tif')}"
+
+
+def denoise_file(path, network, folder, *, card_sha256, suffix=None, preview=False, progress=None):
+    """Denoise a file, or an in-situ folder.
+
+    Parameters
+    ----------
+    path : path
+    network : networks.Network
+    folder : Path
+        Receives <stem>_denoised.<suffix>, .json and, if asked for, .mp4: whole or not at all. Those
+        that were made from the same input are replaced.
+    card_sha256 : str
+        Of the network's card, for the marks.
+    suffix : "tif", "hspy", "zspy" or "mrc", optional
+    preview : bool
+        Write an mp4 beside it.
+    progress : callable, optional
+        `progress(done, total)` after each image.
+
+    Returns
+    -------
+    dict
+        The provenance, as written beside the output.
+
+    Raises
+    ------
+    TemlibError
+        If the file is of no use, the disk is full, or another file's output would be replaced.
+    """
+    movie = open_movie(path)
+    output = output_path(movie, folder, suffix)
+    _refuse_to_replace(output, movie)
+    marks = {
+        "denoised_by": network.name,
+        "card_sha256": card_sha256,
+        "limits": network.card.get("limits"),
+        "temlib": _version("temlib") or "unknown",
+    }
+    total, rows, columns = movie.shape
+    count = min(max(AHEAD_BYTES // (4 * rows * columns), 1), 8)
+    dose = 0.0
+
+    def both():
+        for raw in ahead(movie.read(), count):
+            yield raw, denoise_image(raw, network)
+
+    with ExitStack() as files:
+        partial = files.enter_context(whole(output))
+        add = None
+        if preview:
+            film = files.enter_context(whole_file(output.with_suffix(".mp4")))
+            spread = sorted({round(i * (total - 1) / (SAMPLES - 1)) for i in range(SAMPLES)})
+            samples = [denoise_image(raw, network) for i in spread for raw in movie.read(i, i + 1)]
+            add = files.enter_context(previews.film(film, movie, samples, model=network.name))
+
+        def denoised():
+            nonlocal dose
+            for done, (raw, clean) in enumerate(ahead(both(), count), 1):
+                dose += float(raw.mean(dtype=float))
+                if add:
+                    add(raw, clean, dose)
+                yield clean
+                if progress:
+                    progress(done, total)
+
+        WRITERS[output.suffix[1:]](partial, denoised(), movie, marks)
+        record = _provenance(movie, output, network, marks, dose)
+        with whole_file(output.with_suffix(".json")) as record_file:  # first, as it says whose the output is
+            record_file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return record
+
+
+def _refuse_to_replace(output, movie):
+    """Keep what another input became: replaced is only what was made from this one."""
+    record = output.with_suffix(".json")
+    try:
+        owner = json.loads(record.read_text(encoding="utf-8"))["input"]["path"]
+    except FileNotFoundError:
+        owner = "an unknown file" if output.exists() else None
+    except (ValueError, TypeError, KeyError):
+        owner = "an unknown file"
+    if owner not in (None, str(movie.path.resolve())):
+        raise TemlibError(
+            f"{movie.path} would become {output.name}, which was made from {owner}: give another folder to -o, or "
+            f"remove {output.name} and {record.name}."
+        )
+
+
+def _provenance(movie, output, network, marks, dose_e_per_px):
+    """Who made the output from what, and what its format may have no place for."""
+    about, frames = movie.about, movie.shape[0]
+    electrons = about.unit == "e-"
+    per_nm2 = electrons and about.pixel_size_nm and 1 / math.prod(about.pixel_size_nm)
+    return {
+        "output": output.name,
+        "denoised": True,
+        "input": {"path": str(movie.path.resolve()), "files": len(movie.files), "sha256": _sha256(movie)},
+        "model": {
+            "name": network.name,
+            "card_sha256": marks["card_sha256"],
+            "device": network.device,
+            "limits": marks["limits"],
+            "training": network.card.get("training"),
+        },
+        "images": frames,
+        "shape_px": movie.shape[1:],
+        "unit": "electrons per pixel" if electrons else "counts",
+        "pixel_size_nm": about.pixel_size_nm,
+        "exposure_s": about.exposure_s,
+        "interval_s": movie.interval_s,
+        "title": about.title,
+        "recorded_at": about.recorded_at and about.recorded_at.isoformat(),
+        "dose_e_per_px_per_image": dose_e_per_px / frames if electrons else None,
+        "dose_e_per_nm2_per_image": dose_e_per_px / frames * per_nm2 if per_nm2 else None,
+        "cumulative_dose_e_per_nm2": dose_e_per_px * per_nm2 if per_nm2 else None,
+        "notes": movie.notes,
+        "versions": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _sha256(movie):
+    """Of the file; of a folder, that of the lines `sha256  path` of its files, as sha256sum prints them."""
+    if movie.files == [movie.path]:
+        return sha256(movie.path)
+    lines = (f"{sha256(file)}  {file.relative_to(movie.path).as_posix()}\n" for file in movie.files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _version(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,284 @@
+"""Movies and single frames, image by image: a file, or the folder that an in-situ camera fills.
+
+Knows files and their calibration; nothing of networks. Memory holds a few images at a time.
+"""
+
+import glob
+import math
+import re
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from temlib import calibration, formats, on_disk
+from temlib.errors import FrameError
+from temlib.frames import NEGATIVE, ZERO_ROWS, Frame, describe, intensities, read_frame, zero_rows_at_the_end
+
+BLOCK_BYTES = 2**23  # of a file that are read at once
+IN_SITU = ("Hour_*/Minute_*/Second_*/*", "Minute_*/Second_*/*")  # as OneView in-situ writes one file an image
+DENOISED = "_denoised"
+
+
+@dataclass(frozen=True, eq=False)
+class Movie:
+    """A stack of images, or one image, that is still in its file.
+
+    Attributes
+    ----------
+    path : Path
+        The file, or the folder of one file an image.
+    files : list of Path
+        What it is read from.
+    about : frames.Frame
+        Calibration, exposure and title; without an image.
+    shape : tuple of int
+        (T, M, N); T is 1 for a single frame.
+    axes : list of dict
+        As RosettaSciIO describes axes, in the order of the data; the first is time where T > 1.
+    metadata : dict
+        HyperSpy's, as far as the file gives it.
+    interval_s : float or None
+        From one image to the next [s].
+    notes : list of str
+        What the file does not say, or says and is not believed; grows while images are read.
+    read : callable
+        `read(first, stop)` yields float32 arrays of shape (M, N) in the unit of `about`.
+    """
+
+    path: Path
+    files: list
+    about: Frame
+    shape: tuple
+    axes: list
+    metadata: dict
+    interval_s: float | None
+    read: Callable
+    notes: list = field(default_factory=list)
+
+
+def open_movie(path):
+    """A file, or a folder of one file an image, ready to be read image by image.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Movie
+
+    Raises
+    ------
+    FrameError
+        If there is no usable single-channel image; here, or from `read` where an image is damaged,
+        has NaN or infinite pixels, or all images together hold one value only.
+    """
+    path = Path(path)
+    if files := in_situ_files(path):
+        return _open_folder(path, files)
+    notes = []
+    signal = formats.open_image(path, notes, lazy=True)
+    data = signal["data"]
+    *stack, rows, columns = (n for n in data.shape if n > 1)
+    shape = (math.prod(stack), rows, columns)
+    about = describe(path, signal, notes)
+    axes = [dict(axis) for axis, n in zip(signal["axes"], data.shape, strict=True) if n > 1]
+    interval_s = calibration.interval_s({**signal, "axes": axes}) if stack else None
+
+    def read(first, stop):
+        count = max(1, BLOCK_BYTES // (rows * columns * data.dtype.itemsize))
+        for start in range(first, stop, count):
+            with formats.readable(path):
+                block = on_disk.images(data, start, min(start + count, stop))
+            for number, stored in enumerate(block, start):
+                yield number, stored, intensities(stored, about)
+
+    return Movie(
+        path=path,
+        files=sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path],
+        about=about,
+        shape=shape,
+        axes=_calibrated(axes, about, interval_s),
+        metadata=signal.get("metadata", {}),
+        interval_s=interval_s,
+        notes=notes,
+        read=_checked(read, path, shape[0], about, notes),
+    )
+
+
+def _open_folder(path, files):
+    """One file an image: calibration of the first, time from the folders' names."""
+    notes = []
+    first = read_frame(files[0], warn=False)
+    shape = first.image.shape
+    if len(shape) != 2:
+        raise FrameError(
+            f"{files[0].name} in {path.name} is a stack of {shape[0]} images: a folder of seconds and minutes has one "
+            "image a file. Give the stacks one by one."
+        )
+    notes += first.notes
+    seconds = [_second(file) for file in files]
+    interval_s = first.exposure_s
+    if seconds[0] < seconds[-1]:  # all frames but those of the last, perhaps unfinished, second
+        interval_s = (seconds[-1] - seconds[0]) / seconds.index(seconds[-1])
+    elif interval_s:
+        notes.append("its time axis takes the exposure for the interval, as it lasts less than a second")
+
+    def read(start, stop):
+        for number in range(start, stop):
+            frame = read_frame(files[number], warn=False)
+            if (frame.image.shape, frame.unit) != (shape, first.unit):
+                raise FrameError(
+                    f"{files[number].name} in {path.name} is {frame.image.shape} in {frame.unit}, the first image is "
+                    f"{shape} in {first.unit}: images of one movie are alike. Move it out of the folder."
+                )
+            yield number, frame.image, frame.image
+
+    about = Frame(None, first.unit, first.pixel_size_nm, first.exposure_s, path.name, recorded_at=first.recorded_at)
+    sizes = {"time": len(files), "y": shape[0], "x": shape[1]}
+    axes = [{"name": name, "size": n, "scale": 1.0, "offset": 0.0, "units": None} for name, n in sizes.items()]
+    return Movie(
+        path=path,
+        files=files,
+        about=about,
+        shape=(len(files), *shape),
+        axes=_calibrated(axes, about, interval_s),
+        metadata={},
+        interval_s=interval_s,
+        notes=notes,
+        read=_checked(read, path, len(files), about, notes),
+    )
+
+
+def in_situ_files(folder):
+    """The images of a folder Hour_HH/Minute_MM/Second_SS/*.dm4 in the order of time; empty where it is none."""
+    for pattern in IN_SITU:
+        if files := [file for file in folder.glob(pattern) if file.suffix.lower() in (".dm3", ".dm4")]:
+            return sorted(files, key=lambda file: [int(n) for n in re.findall(r"\d+", str(file.relative_to(folder)))])
+    return []
+
+
+def _second(file):
+    """Second of the recording by the names of the folders."""
+    numbers = [int(re.findall(r"\d+", name)[-1]) for name in file.parts[-4:-1] if re.search(r"_\d+$", name)]
+    return sum(n * unit for n, unit in zip(reversed(numbers), (1, 60, 3600), strict=False))
+
+
+def _calibrated(axes, about, interval_s):
+    """The axes with units that HyperSpy understands, and what was found elsewhere in the file."""
+    for axis, edge in zip(axes[-2:], about.pixel_size_nm or (None, None), strict=True):
+        per_unit = calibration.NM_PER_UNIT.get(calibration.unit_name(axis.get("units")))
+        if edge and per_unit:
+            axis["units"] = calibration.SYMBOLS[per_unit]
+        elif edge:  # ImageJ's and OME's descriptions
+            axis.update(scale=edge, offset=0.0, units="nm")
+    if interval_s and calibration.unit_name(axes[0].get("units")) not in calibration.SECONDS_PER_UNIT:
+        axes[0].update(name="time", scale=interval_s, offset=0.0, units="s")
+    for number, axis in enumerate(axes):
+        axis["navigate"] = number < len(axes) - 2
+        axis.pop("index_in_array", None)
+    return axes
+
+
+def _checked(read, path, total, about, notes):
+    """Images of `read`, refused where no measurement can be made on them."""
+
+    def note(sentence):  # once, however often the images are read
+        notes.extend([] if sentence in notes else [sentence])
+
+    def images(first=0, stop=total):
+        lowest, highest, sums = math.inf, -math.inf, 0.0
+        for number, stored, image in read(first, stop):
+            low, high = stored.min(), stored.max()
+            if not (np.isfinite(low) and np.isfinite(high)):
+                raise FrameError(
+                    f"{path.name} has pixels that are NaN or infinite{f' in image {number}' if total > 1 else ''}: "
+                    "finite intensities are needed. Replace or crop these pixels."
+                )
+            lowest, highest, sums = min(lowest, low), max(highest, high), sums + image.mean(dtype=float)
+            if number == total - 1 and (rows := zero_rows_at_the_end(stored)):
+                note(ZERO_ROWS.format(rows))
+            yield image
+        if stop - first == total and lowest == highest:
+            raise FrameError(
+                f"{path.name} has the value {lowest} in every pixel: an exposed image is needed. "
+                "Leave this file out, or export it again."
+            )
+        if stop - first == total and about.unit == "e-" and sums < 0:
+            note(NEGATIVE)
+
+    return images
+
+
+def ahead(items, count):
+    """The same items, made in a thread of their own, at most `count` ahead of their use."""
+    made, end = iter(items), object()
+    worker = ThreadPoolExecutor(1)
+    try:
+        waiting = deque(worker.submit(next, made, end) for _ in range(count))
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(worker.submit(next, made, end))
+            yield item
+    finally:
+        worker.shutdown(cancel_futures=True)
+
+
+def find(inputs):
+    """What the inputs of a command line name.
+
+    Parameters
+    ----------
+    inputs : iterable of str or path
+        Files; folders, which are looked through with their subfolders; patterns with * or ?.
+
+    Returns
+    -------
+    paths : list of Path
+        Files and in-situ folders in their order, each once.
+    refusals : list of str
+        A sentence for each input in which nothing is.
+    """
+    paths, refusals = {}, []
+    for name in map(str, inputs):
+        named = [Path(name)]
+        if not named[0].exists() and glob.has_magic(name):
+            named = sorted(map(Path, glob.glob(name, recursive=True)), key=natural)
+            if not named:
+                refusals.append(f"{name} matches no file: check the pattern.")
+        for path in named:
+            found = list(_in_folder(path)) if path.is_dir() and path.suffix != ".zspy" else [path]
+            paths |= {one.resolve(): one for one in found if one.resolve() not in paths}
+            if not found:
+                refusals.append(
+                    f"{path} holds no microscope file: {' '.join(formats.FORMATS)} are looked for. Give another folder."
+                )
+    return list(paths.values()), refusals
+
+
+def stem_of(path):
+    """Name of a file without its extension; that of a folder of images is whole."""
+    return path.name if path.is_dir() and path.suffix != ".zspy" else path.stem
+
+
+def natural(path):
+    """Order of names in which 10 comes after 9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
+
+
+def _in_folder(folder):
+    if in_situ_files(folder):
+        yield folder
+        return
+    for path in sorted(folder.iterdir(), key=natural):
+        if path.name.startswith(".") or path.stem.endswith(DENOISED):
+            continue  # of an earlier run
+        if path.is_dir() and path.suffix != ".zspy":
+            yield from _in_folder(path)
+        elif path.suffix.lower() == ".emi" and path.with_name(f"{path.stem}_1.ser").exists():
+            continue  # describes the SER files beside it, which hold the images
+        elif path.suffix.lower() in formats.FORMATS:
+            yield path

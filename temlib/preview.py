@@ -1,0 +1,135 @@
+"""A film to look at: raw beside denoised, with scale bar, time and dose, in one contrast.
+
+Arrays and what is known of them in, an mp4 out. For the eye only: eight bits, compressed.
+"""
+
+import math
+from contextlib import contextmanager
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+SMALLEST_PX, LARGEST_PX = 384, 960  # of a panel's longer edge
+GAP_PX, FRAMES_PER_SECOND, STILL_FRAMES = 8, 25, 50
+BAR_PART = 0.25  # of the panel's width that the scale bar takes at most
+UNITS = ((1e3, "µm"), (1.0, "nm"), (1e-3, "pm"))
+
+
+@contextmanager
+def film(path, movie, samples, *, model):
+    """Write an mp4; yields a function that adds the next image.
+
+    Parameters
+    ----------
+    path : path
+    movie : movies.Movie
+        Its pixel size, interval and unit are shown.
+    samples : list of ndarray of shape (M, N)
+        Denoised images from the whole movie: they set the contrast of every image, raw and denoised.
+    model : str
+        Name of the network.
+
+    Yields
+    ------
+    callable
+        `add(raw, denoised, dose_e_per_px)`: two images, and the electrons per pixel recorded so far.
+    """
+    low, high = np.percentile(np.stack([_panel(image) for image in samples]), (0.1, 99.9))
+    margin = 0.05 * (high - low) or 1.0
+    low, high = low - margin, high + margin
+    number = 0
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND, options={"crf": "18", "preset": "veryfast"})
+        stream.pix_fmt = "yuv420p"
+        stream.height, stream.width = _size(_panel(samples[0]).shape)
+
+        def add(raw, denoised, dose_e_per_px):
+            nonlocal number
+            panels = [((_panel(image) - low) / (high - low)).clip(0, 1) for image in (raw, denoised)]
+            picture = _picture(panels, movie, model, _caption(movie, number, dose_e_per_px))
+            for _ in range(1 if movie.shape[0] > 1 else STILL_FRAMES):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
+            number += 1
+
+        yield add
+        container.mux(stream.encode())
+
+
+def _steps(shape):
+    """How many pixels are averaged into one along each axis, and how often one is then repeated."""
+    edge = max(shape)
+    return -(-edge // LARGEST_PX), max(1, SMALLEST_PX // edge)
+
+
+def _panel(image):
+    """The image at the size at which it is shown."""
+    averaged, repeated = _steps(image.shape)
+    rows, columns = (max(n // averaged, 1) for n in image.shape)
+    cut = image[: rows * averaged, : columns * averaged]
+    means = cut.reshape(rows, cut.shape[0] // rows, columns, cut.shape[1] // columns).mean((1, 3))
+    return means.repeat(repeated, axis=0).repeat(repeated, axis=1)
+
+
+def _caption(movie, number, dose_e_per_px):
+    """Time, or the number of the image, and the dose recorded so far, as far as they are known."""
+    at = f"{number * movie.interval_s:.4g} s" if movie.interval_s else f"image {number + 1} of {movie.shape[0]}"
+    if movie.about.unit != "e-" or dose_e_per_px <= 0:
+        return f"{at}     dose not known"
+    if not movie.about.pixel_size_nm:
+        return f"{at}     cumulative dose {dose_e_per_px:.4g} e-/px"
+    return f"{at}     cumulative dose {dose_e_per_px / math.prod(movie.about.pixel_size_nm):.4g} e-/nm2"
+
+
+def scale_bar(columns, pixel_size_nm):
+    """Length of a scale bar in pixels of the image, and its label: 1, 2 or 5 times a power of ten."""
+    room_nm = BAR_PART * columns * pixel_size_nm
+    power = 10.0 ** math.floor(math.log10(room_nm))
+    length_nm = max(step * power for step in (1, 2, 5) if step * power <= room_nm)
+    per_unit, unit = next((u for u in UNITS if length_nm >= u[0]), UNITS[-1])
+    return length_nm / pixel_size_nm, f"{length_nm / per_unit:.6g} {unit}"
+
+
+def _font_px(columns):
+    return max(14, columns // 26)
+
+
+def _slot(columns):
+    """Room for one panel, wide enough for what is written on it."""
+    return max(columns, 18 * _font_px(columns)) + GAP_PX
+
+
+def _size(panel):
+    """Height and width of the picture: two panels and a line of text; even, as the codec wants them."""
+    rows, columns = panel
+    em = _font_px(columns)
+    height, width = max(rows, 6 * em) + 2 * em, 2 * _slot(columns)
+    return height + height % 2, width + width % 2
+
+
+def _picture(panels, movie, model, caption):
+    """Two panels of 0..1 with their texts, as uint8."""
+    rows, columns = panels[0].shape
+    height, width = _size(panels[0].shape)
+    em = _font_px(columns)
+    foot = max(rows, 6 * em)
+    font = ImageFont.load_default(size=em)
+    picture = Image.new("L", (width, height))
+    draw = ImageDraw.Draw(picture)
+    for left, panel, name in zip((0, _slot(columns)), panels, ("raw", f"network output: {model}"), strict=True):
+        picture.paste(Image.fromarray((255 * panel).astype(np.uint8)), (left, 0))
+        _label(draw, (left + em, em // 2), name, font)
+        if movie.about.pixel_size_nm:
+            length, text = scale_bar(movie.shape[2], movie.about.pixel_size_nm[1])
+            averaged, repeated = _steps(movie.shape[1:])
+            end = left + em + length * repeated / averaged
+            draw.rectangle((left + em, foot - em, end, foot - em // 2), fill=255, outline=0)
+            _label(draw, (left + em, foot - 2.6 * em), text, font)
+    draw.text((em, foot + em // 3), caption, fill=255, font=font)
+    return np.asarray(picture)
+
+
+def _label(draw, place, text, font):
+    left, top, right, bottom = draw.textbbox(place, text, font=font)
+    draw.rectangle((left - 4, top - 4, right + 4, bottom + 4), fill=0)
+    draw.text(place, text, fill=255, font=font)

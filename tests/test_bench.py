@@ -1,0 +1,186 @@
+import json
+import time
+
+import numpy as np
+import pytest
+
+from temlib import bench, runtimes
+from temlib.camera import ONEVIEW_BIN8
+from temlib.errors import ModelFileError
+from temlib.runtimes import Runtime
+
+PARTS_MS = dict.fromkeys(bench.PARTS, 1.0)
+FRAMES = np.ones((2, 8, 8), np.uint16)
+
+
+def runtime(name, denoise=lambda counts: (counts, PARTS_MS)):
+    return Runtime(name, "torch", "fp32", "a processor", 2, denoise)
+
+
+def row(model, backend, precision, median_ms, threads=2):
+    told = Runtime(model, backend, precision, "a processor", threads, None).told()
+    return told | {"size": 8, "median_ms": median_ms, "parts_ms": PARTS_MS}
+
+
+def test_quantiles_of_one_to_five_are_those_worked_out_by_hand():
+    parts = [PARTS_MS | {"network": value} for value in (1.0, 9.0, 2.0, 8.0, 3.0)]
+    found = bench.quantiles([5.0, 1.0, 4.0, 2.0, 3.0], parts)
+    assert found["median_ms"] == 3
+    assert found["p5_ms"] == pytest.approx(1.2)  # position 0.05 x 4 = 0.2, between 1 and 2
+    assert found["p95_ms"] == pytest.approx(4.8)
+    assert found["p99_ms"] == pytest.approx(4.96)
+    assert found["parts_ms"] == {"normalise": 1, "transfer": 1, "network": 3, "return": 1}
+
+
+def test_runtimes_are_timed_in_turns(monkeypatch):
+    monkeypatch.setattr(bench, "SETTLE_MS", 0)
+    calls = []
+
+    def named(name):
+        return lambda counts: (calls.append(name), PARTS_MS)
+
+    bench.measure([runtime("a", named("a")), runtime("b", named("b"))], FRAMES, repeats=7)
+    # a turn: one frame that settles, then five that are timed; the seventh repeat is the second of the second turn
+    assert "".join(calls) == 6 * "a" + 6 * "b" + 3 * "a" + 3 * "b"
+
+
+def test_a_runtime_that_sleeps_5_ms_takes_5_ms():
+    def sleep(counts):
+        time.sleep(0.005)
+        return counts, PARTS_MS
+
+    (found,) = bench.measure([runtime("a", sleep)], FRAMES, repeats=5)
+    assert 5 <= found["median_ms"] < 20
+
+
+def test_a_row_has_what_the_issue_asks_for():
+    (found,) = bench.measure([runtime("a")], FRAMES, repeats=2)
+    named = "model backend precision device threads size median_ms p5_ms p95_ms p99_ms parts_ms".split()
+    assert list(found) == ["model", "backend", "precision", "device", "threads", "size", *named[6:]]
+    assert list(found["parts_ms"]) == ["normalise", "transfer", "network", "return"]
+    assert found["size"] == 8
+    json.dumps(found)
+
+
+def test_ratios_are_to_the_papers_network_in_eager_pytorch():
+    rows = [
+        row("paper", "torch", "fp32", 10.0, threads=None),  # on a GPU
+        row("paper", "openvino", "int8", 37.5),
+        row("paper", "torch", "fp32", 300.0),
+    ]
+    assert list(bench.with_ratios(rows).times_as_fast) == [30, 8, 1]
+
+
+def test_without_the_reference_there_are_no_ratios():
+    assert bench.with_ratios([row("best", "openvino", "fp32", 50.0)]).times_as_fast.isna().all()
+
+
+@pytest.mark.parametrize("shape", [(8, 12), (7, 10)])
+def test_what_is_timed_takes_counts_to_electrons(shape):
+    counts = np.full(shape, 88, np.uint16)
+    denoise = runtimes.on_cpu(lambda frames: 2 * frames, {"stride_px": 4, "halo_px": 0})
+    image, parts = denoise(counts)
+    assert image.dtype == np.float32
+    np.testing.assert_allclose(image, np.full(shape, 2 * 88 / ONEVIEW_BIN8.counts_per_e), rtol=1e-6)
+    assert list(parts) == list(bench.PARTS)
+
+
+def test_the_parts_are_those_of_the_network_and_of_what_is_around_it():
+    def run(frames):
+        time.sleep(0.02)
+        return frames
+
+    start = time.perf_counter()
+    _, parts = runtimes.on_cpu(run, {"stride_px": 4, "halo_px": 0})(np.ones((8, 12), np.uint16))
+    total_ms = 1e3 * (time.perf_counter() - start)
+    assert parts["network"] >= 20
+    assert min(parts.values()) >= 0
+    assert sum(parts.values()) == pytest.approx(total_ms, abs=1)
+
+
+def test_simulated_frames_are_counts_at_the_dose():
+    frames = runtimes.simulated_frames(n=2, size_px=64)
+    assert (frames.shape, frames.dtype) == ((2, 64, 64), np.uint16)
+    np.testing.assert_array_equal(frames, runtimes.simulated_frames(n=2, size_px=64))
+    background = np.percentile(frames, 60)
+    assert 0.3 * 4.5 * 44 < background < 2 * 4.5 * 44
+
+
+def test_networks_that_are_not_shipped_yet_get_a_sentence_and_no_row(monkeypatch, tmp_path):
+    monkeypatch.setattr(runtimes, "_installed", lambda package: False)
+    monkeypatch.setattr(runtimes, "WEIGHTS", tmp_path)
+    with pytest.raises(ModelFileError, match=r"extra \[paper\].*'best' is left out.*'fast' is left out"):
+        runtimes.runtimes(8)
+
+
+@pytest.fixture(scope="module")
+def card_file(tmp_path_factory):
+    """A small network with random weights, exported as a shipped one is."""
+    torch = pytest.importorskip("torch", reason="the extra [paper] is not installed")
+    pytest.importorskip("openvino")
+    from temlib.export import export
+    from temlib.plain_unet import PlainUNet
+
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("weights") / "small.json"
+    export(PlainUNet(stem=2, widths=(8, 16), depth=1), file, {})
+    return file
+
+
+def test_without_torch_a_card_still_runs_in_openvino(card_file, monkeypatch):
+    monkeypatch.setattr(runtimes, "_installed", lambda package: False)
+    found, left_out = runtimes.runtimes(16, threads=1, models=[card_file])
+    assert {(one.model, one.backend) for one in found} == {("small", "openvino")}
+    assert found[0].precision == "fp32"
+    assert len(left_out) == 1 and "[paper]" in left_out[0]
+
+
+def test_every_runtime_of_a_network_gives_the_same_image(card_file, monkeypatch):
+    import openvino
+
+    monkeypatch.setattr(runtimes, "_paper_network", lambda threads: None)
+    monkeypatch.setattr(runtimes, "_in_openvino", lambda network, left_out: [])
+    found, left_out = runtimes.runtimes(40, threads=1, models=[card_file])
+    assert not left_out
+    on_this_cpu = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    of_cpu = [(one.backend, one.precision) for one in found if one.threads]
+    expected = [("torch", "fp32"), ("openvino", "fp32")] + [("openvino", "bf16")] * ("BF16" in on_this_cpu)
+    assert of_cpu == expected
+    counts = np.random.default_rng(0).integers(0, 400, (40, 40), np.uint16)
+    images = [one.denoise(counts)[0].copy() for one in found]
+    for image in images[1:]:
+        assert image.dtype == np.float32
+        # bfloat16 keeps 8 bits of a number
+        assert np.abs(image - images[0]).max() < 0.03 * np.abs(images[0]).max()
+
+
+def test_the_papers_network_is_the_reference_and_comes_first_in_fp32(monkeypatch):
+    pytest.importorskip("segmentation_models_pytorch", reason="the extra [paper] is not installed")
+    monkeypatch.setattr(runtimes, "_in_openvino", lambda network, left_out: [])
+    found, _ = runtimes.runtimes(64, models=[])
+    first = found[0]
+    assert (first.model, first.backend, first.precision, first.threads) == ("paper", "torch", "fp32", 2)
+    assert first.denoise(np.ones((64, 64), np.uint16))[0].shape == (64, 64)
+
+
+def test_a_quantised_network_computes_in_integers_and_nearly_the_same(card_file):
+    pytest.importorskip("nncf", reason="the extra [dev] is not installed")
+    import openvino
+
+    card = json.loads(card_file.read_text())
+    model = openvino.Core().read_model(card_file.with_suffix(".xml"))
+    frames = runtimes.simulated_frames(n=2, size_px=64)
+    (exact, *_) = runtimes._openvino("small", card, model, 1)
+    (found,) = runtimes._openvino("small", card, runtimes.quantised(model, frames), 1)
+    assert (exact.precision, found.precision) == ("fp32", "int8")
+    wanted, image = (one.denoise(frames[0])[0].copy() for one in (exact, found))
+    assert np.sqrt(np.mean((image - wanted) ** 2)) < 0.2 * wanted.std()
+
+
+def test_the_rows_are_kept_as_json(card_file, monkeypatch, tmp_path):
+    monkeypatch.setattr(runtimes, "_installed", lambda package: False)
+    table, left_out = bench.bench(32, repeats=2, json_file=tmp_path / "rows.json", models=[card_file])
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert [one["precision"] for one in rows] == list(table.precision)
+    assert rows[0]["size"] == 32
+    assert left_out
