@@ -33,7 +33,7 @@ else
             echo "error: Python 3.11 or newer with venv is needed, found ${base:-none}: install it and start again." >&2
             exit 2
         fi
-        echo "Setting up .venv (about half a minute, 6 GB on disk) ..."
+        echo "Setting up .venv (about half a minute, 7 GB on disk) ..."
         "$base" -m venv "$here/.venv"
         "$python" -m pip install --quiet --disable-pip-version-check uv
         "$here/.venv/bin/uv" pip install --quiet --python "$python" --require-hashes -r "$here/requirements.lock"
