@@ -1,4 +1,4 @@
-"""The command line: `temlib simulate | fetch | index | denoise`.
+"""The command line: `temlib simulate | fetch | index | denoise | bench`.
 
 Exit status of every command: 0 all done, 1 some inputs refused (each with its sentence),
 2 nothing usable or wrong usage.
@@ -141,12 +141,12 @@ def denoise(
     from tqdm import tqdm
 
     from temlib import networks
-    from temlib.denoising import card_sha256, denoise_file
+    from temlib.denoising import denoise_file
     from temlib.movies import find, stem_of
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that half files are cleared away
     with _one_sentence():
-        network, card = networks.load(model), card_sha256(model)
+        network = networks.load(model)
         output.mkdir(parents=True, exist_ok=True)
     paths, refusals = find(inputs)
     for sentence in refusals:
@@ -160,9 +160,7 @@ def denoise(
                 bar.update(count - bar.n)
 
             try:
-                record = denoise_file(
-                    path, network, output, card_sha256=card, suffix=format, preview=bool(preview), progress=progress
-                )
+                record = denoise_file(path, network, output, suffix=format, preview=bool(preview), progress=progress)
             except (TemlibError, OSError) as error:
                 bar.close()
                 _refuse(error)

@@ -9,7 +9,6 @@ import math
 from contextlib import ExitStack
 from importlib import metadata
 
-from temlib import networks
 from temlib import preview as previews
 from temlib.errors import TemlibError
 from temlib.inference import denoise_image
@@ -23,17 +22,12 @@ SAMPLES = 7  # images that set the contrast of a preview
 PACKAGES = ("temlib", "numpy", "openvino", "torch", "rosettasciio", "tifffile", "h5py", "zarr", "mrcfile")
 
 
-def card_sha256(model):
-    """SHA-256 of the card of a network, as `networks.load` names it."""
-    return sha256(networks.WEIGHTS / f"{model}.json" if str(model) in networks.SHIPPED else model)
-
-
 def output_path(movie, folder, suffix=None):
     """Where the denoised file goes; without a suffix a tif for a frame, an hspy for a movie."""
     return folder / f"{stem_of(movie.path)}{DENOISED}.{suffix or ('hspy' if movie.shape[0] > 1 else 'tif')}"
 
 
-def denoise_file(path, network, folder, *, card_sha256, suffix=None, preview=False, progress=None):
+def denoise_file(path, network, folder, *, suffix=None, preview=False, progress=None):
     """Denoise a file, or an in-situ folder.
 
     Parameters
@@ -43,8 +37,6 @@ def denoise_file(path, network, folder, *, card_sha256, suffix=None, preview=Fal
     folder : Path
         Receives <stem>_denoised.<suffix>, .json and, if asked for, .mp4: whole or not at all. Those
         that were made from the same input are replaced.
-    card_sha256 : str
-        Of the network's card, for the marks.
     suffix : "tif", "hspy", "zspy" or "mrc", optional
     preview : bool
         Write an mp4 beside it.
@@ -66,7 +58,7 @@ def denoise_file(path, network, folder, *, card_sha256, suffix=None, preview=Fal
     _refuse_to_replace(output, movie)
     marks = {
         "denoised_by": network.name,
-        "card_sha256": card_sha256,
+        "card_sha256": network.card_sha256,
         "limits": network.card.get("limits"),
         "temlib": _version("temlib") or "unknown",
     }

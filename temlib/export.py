@@ -3,7 +3,6 @@
 Needs torch and OpenVINO; `networks` loads the result without torch.
 """
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from safetensors.torch import save_file
 
 from temlib.paths import whole_file
 from temlib.plain_unet import gflop
+from temlib.provenance import sha256
 
 
 def export(network, card_file, card):
@@ -42,7 +42,7 @@ def export(network, card_file, card):
         "halo_px": network.halo_px,
         "precision": "f32",
         **card,
-        "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
+        "sha256": {file.name: sha256(file) for file in files},
     }
     with whole_file(card_file) as partial:
         partial.write_text(json.dumps(card, indent=2) + "\n")

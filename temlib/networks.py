@@ -4,7 +4,6 @@ A network maps frames relative to their mean level to the expected intensity on 
 OpenVINO runs it on a CPU; where torch and a CUDA GPU are there, torch does.
 """
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from temlib.errors import ModelFileError
+from temlib.provenance import sha256
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = ("best", "fast")
@@ -36,12 +36,15 @@ class Network:
         `card["stride_px"]`, to the same shape.
     device : str
         What computes.
+    card_sha256 : str
+        Of the card's file.
     """
 
     name: str
     card: dict
     run: Callable
     device: str
+    card_sha256: str = ""
 
 
 def load(model="best", *, threads=None):
@@ -72,14 +75,14 @@ def load(model="best", *, threads=None):
         )
     try:
         card = json.loads(card_file.read_text(encoding="utf-8"))
-        files = {card_file.with_name(name): sha256 for name, sha256 in card["sha256"].items()}
+        files = {card_file.with_name(name): expected for name, expected in card["sha256"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelFileError(
             f"{card_file.name} is no card of a network ({type(error).__name__}: {error}): bring the card that was "
             "written with the weights."
         ) from error
-    for file, sha256 in files.items():
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
+    for file, expected in files.items():
+        if not file.is_file() or sha256(file) != expected:
             raise ModelFileError(
                 f"{file.name} {'is not the file that' if file.is_file() else 'is missing, which'} {card_file.name} "
                 "names: bring card and weights of one training together."
@@ -142,7 +145,7 @@ def _on_cpu(card_file, card, threads):
         request.infer({0: np.ascontiguousarray(frames, np.float32)}, share_inputs=True)
         return request.get_output_tensor().data.copy()
 
-    return Network(card_file.stem, card, run, "CPU")
+    return Network(card_file.stem, card, run, "CPU", sha256(card_file))
 
 
 def _on_gpu(card_file, card):
@@ -160,4 +163,4 @@ def _on_gpu(card_file, card):
             batch = torch.from_numpy(np.ascontiguousarray(frames)).cuda().half()
             return network(batch.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
 
-    return Network(card_file.stem, card, run, torch.cuda.get_device_name())
+    return Network(card_file.stem, card, run, torch.cuda.get_device_name(), sha256(card_file))

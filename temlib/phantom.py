@@ -82,7 +82,7 @@ def optical_depth(particle, row_nm, col_nm):
     """
     radius = particle.diameter_nm / 2
     if particle.shape == "facet":
-        thickness = _facet_thickness(particle.normals, radius, row_nm, col_nm)
+        thickness = facet_thickness(particle.normals, radius, row_nm, col_nm)
     else:
         along = 0.0
         if particle.shape == "rod":
@@ -100,7 +100,8 @@ def optical_depth(particle, row_nm, col_nm):
     return depth
 
 
-def _facet_thickness(normals, radius, row_nm, col_nm):
+def facet_thickness(normals, radius, row_nm, col_nm):
+    """Thickness along z of the region n . x <= radius for all normals (K, 3); the unit is that of `radius`."""
     top = np.full(np.broadcast(row_nm, col_nm).shape, np.inf)
     bottom = -top
     for n_row, n_col, n_z in normals:
@@ -123,7 +124,7 @@ def _facet_normals(rng):
     normals = Rotation.random(rng=rng).apply(normals)
     normals[:, 2] += np.copysign(1e-6, normals[:, 2])  # no face exactly parallel to the beam
     grid = np.linspace(-2, 2, 321)
-    area = np.sum(_facet_thickness(normals, 1.0, grid[:, None], grid[None, :]) > 0) * (grid[1] - grid[0]) ** 2
+    area = np.sum(facet_thickness(normals, 1.0, grid[:, None], grid[None, :]) > 0) * (grid[1] - grid[0]) ** 2
     return normals * np.sqrt(area / np.pi)
 
 

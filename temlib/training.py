@@ -259,9 +259,16 @@ def fit(
 
     Raises
     ------
+    TemlibError
+        If settle_epochs are not fewer than epochs.
     ModelFileError
         If the checkpoint is damaged.
     """
+    if 0 < epochs <= settle_epochs:
+        raise TemlibError(
+            f"settle_epochs = {settle_epochs}, epochs = {epochs}: batch normalisation must first learn its statistics. "
+            "settle_epochs must be smaller. Lower it as well."
+        )
     checkpoint = Path(checkpoint)
     options = {"batch_size": batch_size, "learning_rate": learning_rate, "average_decay": average_decay}
     options["settled_from"] = epochs - settle_epochs if settle_epochs else None

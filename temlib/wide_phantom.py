@@ -9,8 +9,9 @@ Knows no camera; `phantom` draws the paper's specimens.
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from temlib.phantom import transmission
+from temlib.phantom import facet_thickness, transmission
 from temlib.preprocess import bin_area
+from temlib.simulate import illumination
 
 OVERSAMPLING = 2
 DIAMETER_PX = (4.0, 150.0)
@@ -64,7 +65,7 @@ def learning_field(seed, index, size_px):
         film *= 1 + rng.uniform(0.02, 0.3) * _region(rng, edge, curved=True)
     if rng.random() < BAR_SHARE:
         film *= 1 - rng.uniform(0.85, 1.0) * _region(rng, edge, curved=False)
-    return bin_area(film * _illumination(rng, edge), OVERSAMPLING)
+    return bin_area(film * illumination((edge, edge), rng), OVERSAMPLING)
 
 
 def _log_uniform(rng, low, high):
@@ -128,20 +129,12 @@ def _stamp(depth, row, col, diameter, middle, kinds, rng):
 
 
 def _polyhedron(y, x, rng):
-    """Thickness, in radii, of a convex body with 8 to 20 faces in random directions."""
+    """Thickness, in radii, of a convex body with 8 to 20 faces in random directions; none farther out than 1.6."""
     normals = rng.normal(size=(rng.integers(8, 21), 3))
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True) * rng.uniform(0.8, 1.1, (len(normals), 1))
     normals[:, 2] += np.copysign(1e-3, normals[:, 2])
-    top = np.full(np.broadcast(y, x).shape, 1.5)
-    bottom = -top
-    for (n_row, n_col, n_z), far in zip(normals, rng.uniform(0.8, 1.1, len(normals)), strict=True):
-        bound = (far - n_row * y - n_col * x) / n_z
-        if n_z > 0:
-            np.minimum(top, bound, out=top)
-        else:
-            np.maximum(bottom, bound, out=bottom)
-    thickness = np.maximum(top - bottom, 0)
-    return thickness * (x**2 + y**2 < 1.6**2)
+    ends = np.array([[0, 0, 1], [0, 0, -1]]) / 1.5  # where few faces leave it open
+    return facet_thickness(np.concatenate([normals, ends]), 1.0, y, x) * (x**2 + y**2 < 1.6**2)
 
 
 def _region(rng, edge, *, curved):
@@ -157,11 +150,3 @@ def _region(rng, edge, *, curved):
     rough = gaussian_filter(rng.standard_normal((edge, edge), dtype=np.float32), 12)
     along += rng.uniform(0, 3) * rough / rough.std()
     return 1 / (1 + np.exp(-np.clip(along / rng.uniform(0.5, 3), -30, 30)))
-
-
-def _illumination(rng, edge):
-    """A beam that is brightest somewhere, and falls off by up to a tenth; (edge, edge), mean 1."""
-    y, x = np.linspace(-1, 1, edge)[:, None], np.linspace(-1, 1, edge)[None, :]
-    middle = rng.uniform(-1, 1, 2)
-    beam = 1 - rng.uniform(0, 0.06) * ((y - middle[0]) ** 2 + (x - middle[1]) ** 2)
-    return beam / beam.mean()

@@ -117,9 +117,14 @@ def _signal(movie, marks):
     # without the file's own noise model: it is that of the raw image, and its gain is applied already
     kept["Signal"] = {"signal_type": "", "quantity": QUANTITY[about.unit]}
     kept["Denoised"] = {key: value for key, value in marks.items() if value is not None}
+    return rosetta_signal([{"is_binned": False, **axis} for axis in movie.axes], kept)
+
+
+def rosetta_signal(axes, metadata):
+    """The dictionary that RosettaSciIO's writers want of a signal, but for its `data`."""
     return {
-        "axes": [{"is_binned": False, **axis} for axis in movie.axes],
-        "metadata": kept,
+        "axes": axes,
+        "metadata": metadata,
         "original_metadata": {},
         "learning_results": {},
         "tmp_parameters": {},

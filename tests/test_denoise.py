@@ -187,9 +187,7 @@ def test_an_interrupted_movie_leaves_nothing_behind(tiny_card, movie_file, tmp_p
 
     (tmp_path / "out").mkdir()
     with pytest.raises(error):
-        denoise_file(
-            movie_file, untouched, tmp_path / "out", card_sha256="", suffix=suffix, preview=True, progress=stop
-        )
+        denoise_file(movie_file, untouched, tmp_path / "out", suffix=suffix, preview=True, progress=stop)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -279,7 +277,7 @@ def test_the_scale_does_not_flicker_with_the_beam(tiny, tmp_path):
     frame = np.random.default_rng(3).poisson(20, (40, 70)).astype(np.float32)
     beam = np.float32([1, 4, 0.5, 1000])
     tifffile.imwrite(tmp_path / "a.tif", frame * beam[:, None, None], photometric="minisblack")
-    denoise_file(tmp_path / "a.tif", tiny, tmp_path, card_sha256="")
+    denoise_file(tmp_path / "a.tif", tiny, tmp_path)
     output = read_frame(tmp_path / "a_denoised.hspy").image
     for image, intensity in zip(output, beam, strict=True):
         np.testing.assert_allclose(image, output[0] * intensity, rtol=1e-4)
@@ -310,7 +308,7 @@ def test_memory_of_the_command_does_not_grow_with_the_movie(tiny_card, tmp_path)
         "from temlib import networks\n"
         "from temlib.denoising import denoise_file\n"
         "network = networks.load(sys.argv[2], threads=1)\n"
-        "denoise_file(sys.argv[1], network, Path(sys.argv[1]).parent, card_sha256='')\n"
+        "denoise_file(sys.argv[1], network, Path(sys.argv[1]).parent)\n"
         "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
     )
     peak_kb = {}
@@ -343,7 +341,7 @@ def test_a_preview_has_every_image_and_says_what_is_not_measured(as_it_is, movie
 def test_a_preview_has_one_contrast_for_all_images_and_both_sides(tiny_card, tmp_path, untouched):
     dim = np.tile(np.linspace(0, 100, 400, dtype=np.float32), (400, 1))
     rsciio.hspy.file_writer(str(tmp_path / "a.hspy"), signal(np.stack([dim, dim / 2])))
-    denoise_file(tmp_path / "a.hspy", untouched, tmp_path, card_sha256="", preview=True)
+    denoise_file(tmp_path / "a.hspy", untouched, tmp_path, preview=True)
     with av.open(str(tmp_path / "a_denoised.mp4")) as film:
         first, second = (frame.to_ndarray(format="gray").astype(float) for frame in film.decode(video=0))
     left, right = first[200, :400], first[200, 408:808]

@@ -13,6 +13,7 @@ from skimage.io import imsave
 from temlib import calibration
 from temlib.errors import FrameError
 from temlib.frames import read_frame, write_gatan_tiff
+from temlib.writers import rosetta_signal
 
 COUNTS = np.arange(12, dtype=np.uint16).reshape(3, 4) * 1000
 
@@ -44,17 +45,8 @@ def hyperspy_signal(data, unit="nm", navigate=0, **metadata):
         }
         for i, size in enumerate(data.shape)
     ]
-    return {
-        "data": data,
-        "axes": axes,
-        "metadata": {"General": {"title": ""}, "Signal": {"signal_type": ""}, **metadata},
-        "original_metadata": {},
-        "learning_results": {},
-        "tmp_parameters": {},
-        "models": {},
-        "attributes": {"_lazy": False, "ragged": False},
-        "package_info": {"package": "hyperspy", "package_version": "2.0"},
-    }
+    metadata = {"General": {"title": ""}, "Signal": {"signal_type": ""}, **metadata}
+    return rosetta_signal(axes, metadata) | {"data": data}
 
 
 # The Gatan TIFF writer

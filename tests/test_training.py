@@ -199,3 +199,8 @@ def test_in_the_last_epochs_batch_normalisation_keeps_its_statistics(tmp_path):
         means.append(network[1].running_mean)
     assert torch.equal(means[0], means[1])
     assert not torch.equal(means[1], means[2])
+
+
+def test_more_epochs_to_settle_than_to_train_are_refused(tmp_path):
+    with pytest.raises(TemlibError, match=r"settle_epochs = 20, epochs = 10: .* Lower it as well\."):
+        fit(small_network(), pairs(), pairs(), tmp_path / "a.ckpt", epochs=10, settle_epochs=20, **OPTIONS)
