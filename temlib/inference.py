@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 
 from temlib import calibration, networks
-from temlib.preprocess import mean_level
+from temlib.preprocess import film_level
 
 TILE_PX = 1536  # largest edge that a network is given at once; 8192 x 8192 then takes below 4 GB
 
@@ -35,10 +35,10 @@ def denoise_image(image, network):
     Every tile is divided by the level of the whole frame, and tiles overlap by the network's
     reach, `card["halo_px"]`; so the result is that of the frame in one piece, without seams.
     """
-    frame = np.asarray(image, np.float32)
-    level = mean_level(frame)
+    frame = np.array(image, np.float32)
+    level = film_level(frame)
     stride, halo = network.card["stride_px"], network.card["halo_px"]
-    frame = frame / level
+    frame *= 1 / level
     if any(n % stride for n in frame.shape):
         frame = np.pad(frame, [(0, -n % stride) for n in frame.shape], mode="symmetric")
     if max(frame.shape) <= TILE_PX:
@@ -48,7 +48,8 @@ def denoise_image(image, network):
         for tile in product(*(_spans(n, TILE_PX, halo) for n in frame.shape)):
             given, kept, place = zip(*tile, strict=True)
             output[place] = network.run(frame[given][None, None])[0, 0][kept]
-    return (output * level)[: image.shape[0], : image.shape[1]]
+    output *= level
+    return output[: image.shape[0], : image.shape[1]]
 
 
 def _spans(size, tile, halo):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from temlib.preprocess import mean_level
+from temlib.preprocess import film_level
 from temlib.provenance import processor_name
 
 CAMERA_FPS = (25, 125, 300)  # OneView unbinned; the paper's 8 ms; OneView binned by 8
@@ -182,7 +182,7 @@ def relative_to_level(counts, scale, places):
         In the unit of `scale`.
     """
     frame = (counts.int() & 0xFFFF).float()[None, None] * float(scale)
-    level = mean_level(frame)
+    level = film_level(frame)
     return frame.index_select(-2, places[0]).index_select(-1, places[1]) / level, level
 
 

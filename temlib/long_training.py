@@ -15,11 +15,14 @@ import torch
 
 from temlib.fresh_noise import draw_cameras, expose
 from temlib.paths import whole_file
-from temlib.preprocess import mean_level
+from temlib.preprocess import film_level
+from temlib.training import keep_statistics
 from temlib.wide_phantom import learning_field
 
 FIELDS_A_FILE = 200
-SHAPE_OF_LOSS = 0.02  # below this error, in units of the level, the loss is quadratic
+SHAPE_OF_LOSS = 0.1  # below this error, in units of the level, the loss is quadratic: a mean there, no median
+LEVEL_SPREAD = 0.1  # of the level's logarithm: another frame shows more or less of its film than a crop does
+SETTLED_SHARE = 0.3  # of the steps, the last ones, in which batch normalisation keeps its statistics
 AVERAGE_DECAY = 0.999
 STEPS_A_ROUND = 100  # between two checkpoints
 
@@ -67,6 +70,8 @@ def batch_of_step(fields, step, *, seed, batch_size, crop_px):
     transmission : torch.Tensor of shape (batch_size, 1, crop_px, crop_px)
     cameras : dict
         See `fresh_noise.draw_cameras`.
+    misjudged : torch.Tensor of shape (batch_size, 1, 1, 1)
+        By what the film's level is to be wrong.
     """
     rng = np.random.default_rng([seed, step])
     crops = []
@@ -74,7 +79,9 @@ def batch_of_step(fields, step, *, seed, batch_size, crop_px):
         row, col = rng.integers(0, fields.shape[1] - crop_px + 1, 2)
         crop = np.rot90(fields[index, row : row + crop_px, col : col + crop_px], rng.integers(4))
         crops.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
-    return torch.from_numpy(np.stack(crops)[:, None].astype(np.float32)), draw_cameras(batch_size, rng)
+    misjudged = np.exp(rng.normal(0, LEVEL_SPREAD, (batch_size, 1, 1, 1))).astype(np.float32)
+    cameras = draw_cameras(batch_size, rng)
+    return torch.from_numpy(np.stack(crops)[:, None].astype(np.float32)), cameras, torch.from_numpy(misjudged)
 
 
 def robust_l1(error):
@@ -97,14 +104,18 @@ class LearnsFromSimulation(pl.LightningModule):
         self.teacher = [teacher.eval()] if teacher is not None else []  # in a list: not part of the checkpoint
         self.history, self.losses = [], []
 
+    def on_train_epoch_start(self):
+        if self.current_epoch * STEPS_A_ROUND >= (1 - SETTLED_SHARE) * self.steps:
+            keep_statistics(self.network)
+
     def train_dataloader(self):
         first = self.current_epoch * STEPS_A_ROUND
         return torch.utils.data.DataLoader(range(first, first + STEPS_A_ROUND), batch_size=None)
 
     def training_step(self, step):
-        transmission, cameras = batch_of_step(self.fields, int(step), **self.batch)
+        transmission, cameras, misjudged = batch_of_step(self.fields, int(step), **self.batch)
         frames, expected = expose(transmission.to(self.device), cameras, self.seed * 1_000_003 + int(step))
-        level = mean_level(frames)
+        level = film_level(frames) * misjudged.to(self.device)
         output = self.network((frames / level).contiguous(memory_format=torch.channels_last)).float()
         loss = robust_l1(output - expected / level)
         if self.teacher:

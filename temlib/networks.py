@@ -1,6 +1,6 @@
 """The shipped networks on this machine: a card, and what runs it. Needs no torch.
 
-A network maps frames relative to their mean level to the expected intensity on the same scale.
+A network maps frames relative to the level of their film to the expected intensity on the same scale.
 OpenVINO runs it on a CPU; where torch and a CUDA GPU are there, torch does.
 """
 
@@ -33,7 +33,7 @@ class Network:
         Architecture, training ranges, quality and limits.
     run : callable
         float32 frames relative to their level, shape (n, 1, M, N) with edges that are multiples of
-        `card["stride_px"]`, to the same shape.
+        `card["stride_px"]`, to the same shape; what it gives may be changed by the caller.
     device : str
         What computes.
     card_sha256 : str

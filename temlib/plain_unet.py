@@ -19,7 +19,7 @@ def _block(channels_in, channels_out, depth):
 
 
 class PlainUNet(nn.Module):
-    """Encoder and decoder with skips, on a frame relative to its mean level.
+    """Encoder and decoder with skips, on a frame relative to the level of its film.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class PlainUNet(nn.Module):
 
     def forward(self, frames):
         """(n, 1, M, N) relative to the level, to expected intensity relative to the level."""
-        x = nn.functional.pixel_unshuffle(frames, self.stem)
+        x = nn.functional.pixel_unshuffle(frames - 1, self.stem)  # so that zeros beyond the border are film
         skips = []
         for i, block in enumerate(self.encoder):
             x = block(nn.functional.max_pool2d(x, 2) if i else x)
@@ -65,7 +65,7 @@ class PlainUNet(nn.Module):
         for block in self.decoder:
             x = nn.functional.interpolate(x, scale_factor=2, mode="nearest")
             x = block(torch.cat([x, skips.pop()], dim=1))
-        return nn.functional.pixel_shuffle(self.head(x), self.stem)
+        return nn.functional.pixel_shuffle(self.head(x), self.stem) + 1
 
 
 def gflop(network, size_px):

@@ -21,7 +21,7 @@ from temlib.camera import ONEVIEW_BIN8, expose
 from temlib.errors import ModelFileError
 from temlib.inference import denoise_image
 from temlib.networks import SHIPPED, WEIGHTS, Network, load, requests
-from temlib.preprocess import mean_level
+from temlib.preprocess import film_level
 from temlib.provenance import processor_name
 from temlib.wide_phantom import learning_field
 
@@ -158,7 +158,7 @@ def quantised(model, frames):
     import nncf
 
     nncf.set_log_level(logging.ERROR)
-    relative = [(frame / mean_level(frame))[None, None] for frame in frames.astype(np.float32)]
+    relative = [(frame / film_level(frame))[None, None] for frame in frames.astype(np.float32)]
     with redirect_stdout(sys.stderr):  # its progress bars
         return nncf.quantize(model, nncf.Dataset(relative), subset_size=len(relative))
 

@@ -76,6 +76,13 @@ def epoch_plan(seed, epoch, n_pairs):
     return rng.permutation(n_pairs), rng.random((n_pairs, 2)) < 0.5
 
 
+def keep_statistics(network):
+    """Let batch normalisation use its running statistics, and change them no more, until the next `train()`."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+
+
 class Denoiser(pl.LightningModule):
     """L1, Adam, constant learning rate, flips: the paper's training of one network.
 
@@ -101,9 +108,7 @@ class Denoiser(pl.LightningModule):
 
     def on_train_epoch_start(self):
         if self.settled_from is not None and self.current_epoch >= self.settled_from:
-            for module in self.network.modules():
-                if isinstance(module, torch.nn.BatchNorm2d):
-                    module.eval()
+            keep_statistics(self.network)
 
     @property
     def kept(self):

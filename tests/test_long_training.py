@@ -45,10 +45,13 @@ def test_fields_that_are_there_are_not_drawn_again(tmp_path):
 
 def test_a_batch_is_a_function_of_seed_and_step(fields):
     options = {"seed": 3, "batch_size": 4, "crop_px": 32}
-    (one, cameras), (again, _), (other, _) = (batch_of_step(fields, step, **options) for step in (7, 7, 8))
+    (one, cameras, level), (again, _, level_again), (other, *_) = (
+        batch_of_step(fields, step, **options) for step in (7, 7, 8)
+    )
     assert one.shape == (4, 1, 32, 32)
     assert cameras["dose_e_per_px"].shape == (4,)
     assert torch.equal(one, again)
+    assert torch.equal(level, level_again)
     assert not torch.equal(one, other)
 
 

@@ -10,6 +10,7 @@ from temlib.preprocess import (
     bin_area,
     drift_bound_px,
     faithful_scale,
+    film_level,
     find_drift_px,
     min_max_scale,
     prepare_pair,
@@ -61,6 +62,20 @@ def test_background_is_the_film_even_where_particles_cover_a_third():
 def test_background_of_an_lde_frame_is_the_dose_of_the_film():
     frame = expose(disc((256, 192), (100, 90), 40), dose_e_per_px=20, camera=ONEVIEW_BIN8, rng=np.random.default_rng(3))
     assert background_level(frame / 44, 4.0) == pytest.approx(20, rel=0.03)  # at 20 e- nothing is clipped
+
+
+def test_film_level_is_the_films_where_a_bar_covers_half_and_a_pixel_is_saturated():
+    frame = np.full((50, 83), 6.0)  # 6 x 10 whole blocks of 8 x 8; what is left over is not looked at
+    frame[:, :45] = 0.1
+    frame[2, 70] = 65535
+    assert film_level(frame)[0, 0] == pytest.approx(6)
+
+
+def test_film_level_is_the_block_mean_that_seven_tenths_undercut():
+    blocks = np.arange(11.0).reshape(1, 11).repeat(8, axis=0).repeat(8, axis=1)  # means 0, 1, ..., 10
+    assert film_level(blocks)[0, 0] == 7
+    assert film_level(np.zeros((9, 7)))[0, 0] == 1
+    assert film_level(np.full((3, 5), 4, np.uint16))[0, 0] == 4
 
 
 @pytest.mark.parametrize("drift", [(0.0, 0.0), (2.0, -1.0), (-1.5, 2.5)])
