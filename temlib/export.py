@@ -1,9 +1,13 @@
 """From a trained network to what is shipped: safetensors, OpenVINO's files beside them, a card.
 
-Needs torch and OpenVINO; `networks` loads the result without torch.
+Needs torch, OpenVINO and, for integers, nncf; `networks` loads the result without torch.
 """
 
 import json
+import logging
+import sys
+import warnings
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import openvino
@@ -12,26 +16,33 @@ from safetensors.torch import save_file
 
 from temlib.paths import whole_file
 from temlib.plain_unet import gflop
+from temlib.preprocess import film_level
 from temlib.provenance import sha256
 
 
-def export(network, card_file, card):
+def export(network, card_file, card, *, frames=None):
     """Write `<name>.safetensors`, `<name>.xml`, `<name>.bin` and last the card `<name>.json`.
 
     Parameters
     ----------
     network : plain_unet.PlainUNet
+        Its weights are stored in half precision, and whatever else is written has these.
     card_file : path
         The card's path, `<name>.json`.
     card : dict
         What a user must know: training ranges, seed, versions, quality, limits.
+    frames : ndarray of shape (n, M, N), optional
+        Counts or electrons. If given, OpenVINO's files compute in 8-bit integers, in the ranges
+        that these frames need; edges must be multiples of the network's stride.
     """
     card_file = Path(card_file)
-    network = network.cpu().eval()
+    network = network.cpu().eval().half().float()
     with whole_file(card_file.with_suffix(".safetensors")) as partial:
-        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, partial)
-    example = torch.zeros(1, 1, network.stride_px, network.stride_px)
-    model = openvino.convert_model(network, example_input=example, input=[(-1, 1, -1, -1)])
+        state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+        save_file({name: t.half() if t.is_floating_point() else t for name, t in state.items()}, partial)
+    model = converted(network)
+    if frames is not None:
+        model = quantised(model, frames)
     openvino.save_model(model, card_file.with_suffix(".xml"), compress_to_fp16=True)
     files = [card_file.with_suffix(suffix) for suffix in (".safetensors", ".xml", ".bin")]
     card = {
@@ -40,9 +51,34 @@ def export(network, card_file, card):
         "gflop_512": round(gflop(network, 512), 2),
         "stride_px": network.stride_px,
         "halo_px": network.halo_px,
-        "precision": "f32",
+        "precision": "fp32" if frames is None else "int8",
         **card,
         "sha256": {file.name: sha256(file) for file in files},
     }
     with whole_file(card_file) as partial:
         partial.write_text(json.dumps(card, indent=2) + "\n")
+
+
+def converted(network):
+    """A PyTorch network of frames (n, 1, M, N) as a model of OpenVINO, for any number and size."""
+    example = torch.zeros(1, 1, 64, 64)
+    with warnings.catch_warnings(action="ignore"):  # that torch.jit.trace is old
+        return openvino.convert_model(network, example_input=example, input=[(-1, 1, -1, -1)])
+
+
+def quantised(model, frames):
+    """A model of OpenVINO in 8-bit integers, their ranges taken from its activations on some frames.
+
+    Parameters
+    ----------
+    model : openvino.Model
+        Of frames relative to their level, shape (1, 1, M, N).
+    frames : ndarray of shape (n, M, N)
+        Counts or electrons.
+    """
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    relative = [(frame / film_level(frame))[None, None] for frame in frames.astype("float32")]
+    with redirect_stdout(sys.stderr):  # its progress bars
+        return nncf.quantize(model, nncf.Dataset(relative), subset_size=len(relative))

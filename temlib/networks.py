@@ -100,7 +100,7 @@ def _has_cuda():
     return torch.cuda.is_available()
 
 
-def requests(model, *, precision, threads):
+def requests(model, *, threads, precision="f32"):
     """OpenVINO's requests to run a network on the CPU, one for each shape of frames.
 
     A network that is compiled for one shape runs small frames a fifth faster than one for any shape.
@@ -108,9 +108,9 @@ def requests(model, *, precision, threads):
     Parameters
     ----------
     model : openvino.Model
+    threads : int
     precision : str
         OpenVINO's hint: "f32" or "bf16"; integers in the model stay integers.
-    threads : int
 
     Returns
     -------
@@ -138,7 +138,7 @@ def _on_cpu(card_file, card, threads):
     import openvino
 
     model = openvino.Core().read_model(card_file.with_suffix(".xml"))
-    request_for = requests(model, precision=card["precision"], threads=threads or os.cpu_count())
+    request_for = requests(model, threads=threads or os.cpu_count())
 
     def run(frames):
         request = request_for(frames.shape)

@@ -40,6 +40,7 @@ class PlainUNet(nn.Module):
         pairs = reversed(list(pairwise(widths)))
         self.decoder = nn.ModuleList(_block(fine + coarse, fine, depth) for fine, coarse in pairs)
         self.head = nn.Conv2d(widths[0], stem**2, 3, padding=1)
+        nn.init.ones_(self.head.bias)  # starts at the film
 
     @property
     def stride_px(self):
@@ -65,7 +66,7 @@ class PlainUNet(nn.Module):
         for block in self.decoder:
             x = nn.functional.interpolate(x, scale_factor=2, mode="nearest")
             x = block(torch.cat([x, skips.pop()], dim=1))
-        return nn.functional.pixel_shuffle(self.head(x), self.stem) + 1
+        return nn.functional.pixel_shuffle(self.head(x), self.stem)
 
 
 def gflop(network, size_px):

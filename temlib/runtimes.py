@@ -5,11 +5,8 @@ parts of a frame's way apart; `bench` times, `replay` plays movies.
 """
 
 import importlib.util
-import sys
-import warnings
 from collections import Counter
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +18,6 @@ from temlib.camera import ONEVIEW_BIN8, expose
 from temlib.errors import ModelFileError
 from temlib.inference import denoise_image
 from temlib.networks import SHIPPED, WEIGHTS, Network, load, requests
-from temlib.preprocess import film_level
 from temlib.provenance import processor_name
 from temlib.wide_phantom import learning_field
 
@@ -100,6 +96,10 @@ def runtimes(size_px, *, threads=THREADS, models=SHIPPED):
         card = load(model, threads=threads).card  # refuses files that do not belong together
         versions = [card_file.with_name(name) for name in card["sha256"] if name.endswith(".xml")]
         network = _shipped_network(card_file, card) if with_torch else None
+        if network is not None and card["precision"] == "int8":  # what the integers cost
+            from temlib.export import converted
+
+            versions.append(converted(network))
         found += _everywhere(card_file.stem, card, network, versions, size_px, threads)
     if not found:
         raise ModelFileError(f"There is nothing to time: {' '.join(left_out)}")
@@ -131,36 +131,13 @@ def _shipped_network(card_file, card):
 
 def _in_openvino(network, left_out):
     """The paper's network for OpenVINO, and the same in integers."""
-    import openvino
-    import torch
+    from temlib.export import converted, quantised
 
-    example = torch.zeros(1, 1, 64, 64)
-    with warnings.catch_warnings(action="ignore"):  # that torch.jit.trace is old
-        model = openvino.convert_model(network, example_input=example, input=[(-1, 1, -1, -1)])
+    model = converted(network)
     if not _installed("nncf"):
         left_out.append("The paper's network in int8 is left out: install the extra [dev] for nncf.")
         return [model]
     return [model, quantised(model.clone(), simulated_frames(**CALIBRATION))]
-
-
-def quantised(model, frames):
-    """An OpenVINO model in 8-bit integers, their ranges taken from its activations on some frames.
-
-    Parameters
-    ----------
-    model : openvino.Model
-        Of frames relative to their level, shape (1, 1, M, N).
-    frames : ndarray of shape (n, M, N)
-        Counts or electrons.
-    """
-    import logging
-
-    import nncf
-
-    nncf.set_log_level(logging.ERROR)
-    relative = [(frame / film_level(frame))[None, None] for frame in frames.astype(np.float32)]
-    with redirect_stdout(sys.stderr):  # its progress bars
-        return nncf.quantize(model, nncf.Dataset(relative), subset_size=len(relative))
 
 
 def _everywhere(model, card, network, versions, size_px, threads):

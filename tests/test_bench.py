@@ -163,17 +163,23 @@ def test_the_papers_network_is_the_reference_and_comes_first_in_fp32(monkeypatch
     assert first.denoise(np.ones((64, 64), np.uint16))[0].shape == (64, 64)
 
 
-def test_a_quantised_network_computes_in_integers_and_nearly_the_same(card_file):
+def test_a_network_shipped_in_integers_is_timed_beside_single_precision_and_gives_nearly_the_same(
+    tmp_path, monkeypatch
+):
     pytest.importorskip("nncf", reason="the extra [dev] is not installed")
-    import openvino
+    from temlib.export import export
+    from temlib.plain_unet import PlainUNet
 
-    card = json.loads(card_file.read_text())
-    model = openvino.Core().read_model(card_file.with_suffix(".xml"))
+    monkeypatch.setattr(runtimes, "_paper_network", lambda threads: None)
+    monkeypatch.setattr(runtimes, "_in_openvino", lambda network, left_out: [])
     frames = runtimes.simulated_frames(n=2, size_px=64)
-    (exact, *_) = runtimes._openvino("small", card, model, 1)
-    (found,) = runtimes._openvino("small", card, runtimes.quantised(model, frames), 1)
-    assert (exact.precision, found.precision) == ("fp32", "int8")
-    wanted, image = (one.denoise(frames[0])[0].copy() for one in (exact, found))
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    export(PlainUNet(stem=2, widths=(8, 16), depth=1), tmp_path / "small.json", {}, frames=frames)
+    found, _ = runtimes.runtimes(64, threads=1, models=[tmp_path / "small.json"])
+    by_precision = {(one.backend, one.precision): one for one in found if one.threads}
+    assert {("torch", "fp32"), ("openvino", "int8"), ("openvino", "fp32")} <= set(by_precision)
+    wanted, image = (by_precision["openvino", name].denoise(frames[0])[0].copy() for name in ("fp32", "int8"))
     assert np.sqrt(np.mean((image - wanted) ** 2)) < 0.2 * wanted.std()
 
 
