@@ -37,3 +37,28 @@ def waiting_times(table, *, camera_fps):
     axes.xaxis.set_major_formatter("{x:g}")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
+
+
+def replays(table):
+    """Left: how long frames waited in `temlib.replay.replay_table`; right: how many were lost.
+
+    Markers are medians from arrival to result; the bar reaches to the 99th percentile.
+    """
+    figure, (waits, losses) = plt.subplots(1, 2, figsize=(PAGE_WIDTH_IN, 2.6))
+    rates = sorted(table.fps.unique())
+    groups = list(table.groupby(["model", "backend", "precision", "device"], sort=False))
+    for number, ((model, backend, precision, _), rows) in enumerate(groups):
+        place = [rates.index(fps) + (number - (len(groups) - 1) / 2) * 0.6 / len(groups) for fps in rows.fps]
+        (line,) = waits.plot(place, rows.p50_ms, "o", ms=5, label=f"{model}, {backend} {precision}")
+        waits.vlines(place, rows.p50_ms, rows.p99_ms, color=line.get_color())
+        losses.bar(place, 100 * rows.dropped / rows.frames, 0.5 / len(groups), color=line.get_color())
+    for place, fps in enumerate(rates):
+        waits.hlines(1000 / fps, place - 0.4, place + 0.4, color="0.6", lw=0.8, ls=":")
+    for axes in (waits, losses):
+        axes.set_xticks(range(len(rates)), [f"{fps:g}" for fps in rates])
+        axes.set_xlabel("frames that arrive in a second")
+    waits.set(yscale="log", ylabel="from arrival to result [ms]")
+    waits.yaxis.set_major_formatter("{x:g}")
+    losses.set(ylabel="frames lost [%]", ylim=(0, 100))
+    figure.legend(*waits.get_legend_handles_labels(), loc="outside right upper")
+    return figure
