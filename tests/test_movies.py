@@ -1,10 +1,12 @@
 """Movies from every format, image by image. Expected values are those that the test put into the file."""
 
+import json
 import shutil
 import threading
 import time
 import tracemalloc
 
+import h5py
 import mrcfile
 import numpy as np
 import pytest
@@ -42,6 +44,22 @@ def write_emd(path):
     rsciio.emd.file_writer(str(path), signal(STACK))
 
 
+def write_velox(path):
+    """As Thermo Fisher's Velox stores a camera's movie: the frames' axis last, one chunk a frame."""
+    about = {
+        "BinaryResult": {"PixelSize": {"width": "3e-9", "height": "2e-9"}, "PixelUnitX": "m", "DetectorIndex": "0"},
+        "Detectors": {"Detector-0": {"DetectorName": "BM-Ceta", "ExposureTime": "0.25"}},
+        "Acquisition": {"AcquisitionStartDatetime": {"DateTime": "1600000000"}},
+        "Scan": {},
+    }
+    said = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    with h5py.File(path, "w") as emd:
+        emd["Version"] = [json.dumps({"format": "Velox", "version": "1.10"}).encode()]
+        image = emd.create_group("Data/Image/0123456789abcdef0123456789abcdef")
+        image.create_dataset("Data", data=np.moveaxis(STACK, 0, 2), chunks=(*STACK.shape[1:], 1))
+        image["Metadata"] = np.repeat(said[:, None], len(STACK), axis=1)
+
+
 WRITERS = {
     "pages.tif": lambda path: tifffile.imwrite(path, STACK, photometric="minisblack"),
     "packed.tif": lambda path: tifffile.imwrite(path, STACK, photometric="minisblack", compression="lzw"),
@@ -51,6 +69,7 @@ WRITERS = {
     ],
     "stack.mrc": write_mrc,
     "stack.emd": write_emd,
+    "velox.emd": write_velox,
     "stack.hspy": lambda path: rsciio.hspy.file_writer(str(path), signal(STACK)),
     "folder.zspy": lambda path: rsciio.zspy.file_writer(str(path), signal(STACK)),
     "archive.zspy": lambda path: rsciio.zspy.file_writer(str(path), signal(STACK), store_type="zip"),
@@ -85,7 +104,9 @@ def test_time_and_pixel_size_of_a_movie_are_those_of_its_file(tmp_path):
         metadata={"axes": "TYX", "unit": "nm", "finterval": 0.04},
     )
     write_mrc(tmp_path / "a.mrc")
-    hspy, tif, mrc = (open_movie(tmp_path / f"a.{suffix}") for suffix in ("hspy", "tif", "mrc"))
+    write_velox(tmp_path / "a.emd")
+    hspy, tif, mrc, velox = (open_movie(tmp_path / f"a.{suffix}") for suffix in ("hspy", "tif", "mrc", "emd"))
+    assert (velox.interval_s, velox.about.pixel_size_nm) == (0.25, pytest.approx((2, 3)))
     assert (hspy.interval_s, hspy.about.pixel_size_nm) == (0.25, (2.5, 2.5))
     assert (tif.interval_s, tif.about.pixel_size_nm) == (0.04, (2, 2))
     assert [(axis["units"], axis["scale"]) for axis in tif.axes] == [("s", 0.04), ("nm", 2), ("nm", 2)]
