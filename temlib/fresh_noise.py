@@ -13,6 +13,14 @@ from scipy.special import ndtr
 from temlib.camera import ONEVIEW_BIN8
 
 SEGMENT_WIDTHS_PX = (16, 32, 64, 0)  # 0: one offset for a whole row
+RANGES = {  # of cameras other than the fitted one
+    "dose_e_per_px": (1.0, 50.0),
+    "excess_factor": (1.0, 2.5),
+    "white_e": (0.0, 5.0),
+    "segment_e": (0.0, 1.5),
+    "fixed_e": (0.0, 0.4),
+    "blur_px": (0.0, 0.6),
+}
 LIKE_THE_PAPERS = 0.6  # share of samples whose camera is near the fitted one
 COUNTING = 0.1  # share of samples from a camera that counts electrons
 OUTLIER_SHARE = 2e-5  # of the pixels: X-ray hits and hot pixels
@@ -39,16 +47,22 @@ def draw_cameras(n, rng):
     def around(value):
         return value * np.exp(rng.normal(0, 0.12, n))
 
-    excess = np.where(near, around(ONEVIEW_BIN8.excess_factor - 1), rng.uniform(0, 1.5, n))
-    usual = np.where(rng.random(n) < 0.7, rng.uniform(3, 7, n), np.exp(rng.uniform(0, np.log(50), n)))
+    def drawn(name):
+        return rng.uniform(*RANGES[name], n)
+
+    def any_dose():
+        return np.exp(rng.uniform(*np.log(RANGES["dose_e_per_px"]), n))
+
+    excess = np.where(near, around(ONEVIEW_BIN8.excess_factor - 1), drawn("excess_factor") - 1)
+    usual = np.where(rng.random(n) < 0.7, rng.uniform(3, 7, n), any_dose())
     cameras = {
-        "dose_e_per_px": np.where(near, usual, np.exp(rng.uniform(0, np.log(50), n))),
+        "dose_e_per_px": np.where(near, usual, any_dose()),
         "pulse_shape": 1 / np.maximum(excess, 1e-3),
-        "white_e": np.where(near, around(ONEVIEW_BIN8.white_counts / gain), rng.uniform(0, 5, n)),
-        "segment_e": np.where(near, around(ONEVIEW_BIN8.segment_counts / gain), rng.uniform(0, 1.5, n)),
-        "fixed_e": np.where(near, around(ONEVIEW_BIN8.fixed_pattern_counts / gain), rng.uniform(0, 0.4, n)),
+        "white_e": np.where(near, around(ONEVIEW_BIN8.white_counts / gain), drawn("white_e")),
+        "segment_e": np.where(near, around(ONEVIEW_BIN8.segment_counts / gain), drawn("segment_e")),
+        "fixed_e": np.where(near, around(ONEVIEW_BIN8.fixed_pattern_counts / gain), drawn("fixed_e")),
         "segment_px": np.where(near, 32, rng.choice(SEGMENT_WIDTHS_PX, n)),
-        "blur_px": np.where(near, around(ONEVIEW_BIN8.blur_px), rng.uniform(0, 0.6, n)),
+        "blur_px": np.where(near, around(ONEVIEW_BIN8.blur_px), drawn("blur_px")),
         "clipped": near | counting | (rng.random(n) < 0.5),
         "counting": counting,
     }

@@ -13,11 +13,11 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from temlib.fresh_noise import draw_cameras, expose
+from temlib.fresh_noise import RANGES, SEGMENT_WIDTHS_PX, draw_cameras, expose
 from temlib.paths import whole_file
 from temlib.preprocess import film_level
 from temlib.training import keep_statistics
-from temlib.wide_phantom import learning_field
+from temlib.wide_phantom import DIAMETER_PX, PIXEL_SIZE_NM, learning_field
 
 FIELDS_A_FILE = 200
 SHAPE_OF_LOSS = 0.1  # below this error, in units of the level, the loss is quadratic: a mean there, no median
@@ -84,6 +84,13 @@ def batch_of_step(fields, step, *, seed, batch_size, crop_px):
     return torch.from_numpy(np.stack(crops)[:, None].astype(np.float32)), cameras, torch.from_numpy(misjudged)
 
 
+def learnt_ranges():
+    """What the samples cover, from and to, for a network's card."""
+    of_fields = {"diameter_px": DIAMETER_PX, "pixel_size_nm": PIXEL_SIZE_NM}
+    widths = {"segment_px": SEGMENT_WIDTHS_PX, "clipped_at_0": (False, True), "counting": (False, True)}
+    return {name: list(values) for name, values in (of_fields | RANGES | widths).items()}
+
+
 def robust_l1(error):
     """Mean of sqrt(e^2 + s^2) - s: quadratic for small errors, absolute for large ones."""
     return (torch.sqrt(error**2 + SHAPE_OF_LOSS**2) - SHAPE_OF_LOSS).mean()
@@ -101,7 +108,8 @@ class LearnsFromSimulation(pl.LightningModule):
         self.fields = fields
         self.seed, self.steps, self.learning_rate = seed, rounds * STEPS_A_ROUND, learning_rate
         self.batch = {"seed": seed, "batch_size": batch_size, "crop_px": crop_px}
-        self.teacher = [teacher.eval()] if teacher is not None else []  # in a list: not part of the checkpoint
+        # in a list: not part of the checkpoint
+        self.teacher = [] if teacher is None else [teacher.eval().to(memory_format=torch.channels_last)]
         self.history, self.losses = [], []
 
     def on_train_epoch_start(self):
@@ -116,11 +124,12 @@ class LearnsFromSimulation(pl.LightningModule):
         transmission, cameras, misjudged = batch_of_step(self.fields, int(step), **self.batch)
         frames, expected = expose(transmission.to(self.device), cameras, self.seed * 1_000_003 + int(step))
         level = film_level(frames) * misjudged.to(self.device)
-        output = self.network((frames / level).contiguous(memory_format=torch.channels_last)).float()
+        relative = (frames / level).contiguous(memory_format=torch.channels_last)
+        output = self.network(relative).float()
         loss = robust_l1(output - expected / level)
         if self.teacher:
             with torch.no_grad():
-                taught = self.teacher[0].to(self.device)(frames / level).float()
+                taught = self.teacher[0].to(self.device)(relative).float()
             loss = (loss + robust_l1(output - taught)) / 2
         self.losses.append(loss.detach())
         return loss
