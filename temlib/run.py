@@ -7,7 +7,6 @@ import fcntl
 import json
 import logging
 import os
-import shutil
 import sys
 import time
 import warnings
@@ -20,8 +19,9 @@ from papermill.exceptions import PapermillExecutionError
 
 from temlib import errors
 from temlib.errors import ProfileError, TemlibError
-from temlib.paths import FIGURES, NOTEBOOKS, RUNS, whole_file
+from temlib.paths import NOTEBOOKS, RUNS, whole_file
 from temlib.provenance import git_state
+from temlib.publishing import check_publishable, publish_results
 from temlib.settings import load_profile, notebook_parameters, notebook_paths
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -40,11 +40,11 @@ def main(
         chosen = _choose(start, only)
         with _claimed(RUNS / profile, profile, parameters) as run_dir:
             if publish:
-                _check_publishable(run_dir)
+                check_publishable(run_dir)
             for notebook in chosen:
                 _execute(notebook, run_dir, parameters)
             if publish:
-                _publish(run_dir)
+                publish_results(run_dir, chosen)
             report = run_dir / "figures" / "report.html"
             renewed = report.is_file() and chosen[-1] == notebook_paths()[-1]  # by the last notebook
             print(f"Done. The report is {os.path.relpath(report)}" if renewed else "Done.")
@@ -222,48 +222,6 @@ def _left_out(run_dir):
             f"{len(sentences)} of the input's files or sets are left out, as they cannot be used: a sentence on each "
             f"begins with 'left out:' in {' and '.join(places)}. Everything else is done."
         )
-
-
-def _check_publishable(run_dir):
-    commit, dirty = git_state()
-    begun_by = json.loads((run_dir / "profile.json").read_text())["git_commit"]
-    if commit is None or dirty:
-        raise ProfileError("--publish needs a clean git tree, so that the figures have a commit: commit first.")
-    if begun_by != commit:
-        raise ProfileError(
-            f"--publish: {run_dir.name} was begun by commit {str(begun_by)[:8]}, the code is now {commit[:8]}: "
-            "delete the run's folder and run again."
-        )
-
-
-def _publish(run_dir):
-    """Replace the committed reference results by this run's, if this code made every one of them."""
-    finished = json.loads((run_dir / "minutes.json").read_text())
-    if missing := [path.stem for path in notebook_paths() if path.stem not in finished]:
-        raise ProfileError(f"--publish: {missing[0]} has not run in {run_dir.name}: run all notebooks first.")
-    commit, _ = git_state()
-    for file in sorted((run_dir / "figures").glob("[!.]*.json")):
-        made_by = json.loads(file.read_text())
-        if made_by["git_commit"] != commit or made_by["git_dirty"]:
-            changed = " with changes" if made_by["git_dirty"] else ""
-            raise ProfileError(
-                f"--publish: {file.stem} was made by commit {str(made_by['git_commit'])[:8]}{changed}, the code is "
-                f"now {commit[:8]}: run its notebook again."
-            )
-    fresh, old = (FIGURES.with_name(f".figures.{name}") for name in ("partial", "old"))
-    try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-        shutil.copytree(run_dir / "figures", fresh, ignore=shutil.ignore_patterns(".*"))
-        if FIGURES.is_dir():
-            FIGURES.rename(old)
-        fresh.rename(FIGURES)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise TemlibError(
-            f"--publish: {FIGURES} could not be replaced ({error}): mend that, and publish again."
-        ) from error
-    print(f"Copied the results to {os.path.relpath(FIGURES)}: look at them, then commit them.")
 
 
 if __name__ == "__main__":

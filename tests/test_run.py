@@ -5,7 +5,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from temlib import run, settings
+from temlib import publishing, run, settings
 
 PARAMETERS = 'run_dir = "../runs/laptop"  # folder\nnumber = 1  # -\nthreads = 1  # -\n'
 
@@ -16,13 +16,19 @@ def house(tmp_path, monkeypatch):
     for name in ("notebooks", "params", "runs", "figures"):
         if name != "figures":  # git keeps no empty folder: a clone may have none
             (tmp_path / name).mkdir()
-        for module in (run, settings):
+        for module in (run, settings, publishing):
             if hasattr(module, name.upper()):
                 monkeypatch.setattr(module, name.upper(), tmp_path / name)
     write_notebook(tmp_path, "01_first", "open(f'{run_dir}/01.txt', 'w').write(str(number)); print('epoch 1/1')")
     write_notebook(tmp_path, "02_second", "open(f'{run_dir}/02.txt', 'w').write(open(f'{run_dir}/01.txt').read())")
     write_profile(tmp_path, number=7)
     return tmp_path
+
+
+def state(monkeypatch, commit, dirty=False):
+    """What git tells of the code."""
+    for module in (run, publishing):
+        monkeypatch.setattr(module, "git_state", lambda: (commit, dirty))
 
 
 def write_notebook(house, stem, code):
@@ -90,7 +96,7 @@ def test_a_sentence_of_temlib_is_passed_on_as_it_is(house):
     ],
 )
 def test_wrong_usage_is_refused_before_anything_runs(house, monkeypatch, arguments, words):
-    monkeypatch.setattr(run, "git_state", lambda: ("abc", True))
+    state(monkeypatch, "abc", dirty=True)
     status, _, errors = call(*arguments)
     assert status == 2
     assert errors.startswith("error: ") and words in errors
@@ -158,7 +164,7 @@ def provenance(commit="abc", dirty=False):
 @pytest.fixture
 def finished(house, monkeypatch):
     """A run whose one result was made by commit abc, which is the code's; its notebooks are not executed again."""
-    monkeypatch.setattr(run, "git_state", lambda: ("abc", False))
+    state(monkeypatch, "abc")
     monkeypatch.setattr(run, "_execute", lambda *_: None)
     assert call("tiny")[0] == 0
     (house / "runs/tiny/minutes.json").write_text('{"01_first": 0.1, "02_second": 0.2}')
@@ -176,7 +182,7 @@ def names(folder):
 
 
 def test_what_was_run_is_published(house, monkeypatch):
-    monkeypatch.setattr(run, "git_state", lambda: ("abc", False))
+    state(monkeypatch, "abc")
     save = "import os; os.makedirs(f'{run_dir}/figures'); open(f'{run_dir}/figures/new.json', 'w').write("
     write_notebook(house, "01_first", save + repr(provenance()) + ")")
     write_notebook(house, "02_second", "number + threads")
@@ -198,14 +204,13 @@ def test_publish_makes_the_folder_of_the_reference_results(finished):
 
 
 def test_publish_leaves_the_reference_results_as_they_are_where_copying_fails(finished, monkeypatch):
-    def half(source, target, **_):
-        target.mkdir()
-        (target / "new.json").write_text("{")
+    def half(source, folder):
+        (folder / "new.json").write_text("{")
         raise OSError(28, "No space left on device")
 
     (finished / "figures").mkdir()
     (finished / "figures/old.png").write_bytes(b"old")
-    monkeypatch.setattr(run.shutil, "copytree", half)
+    monkeypatch.setattr(publishing.shutil, "copy2", half)
     status, _, errors = publish()
     assert status == 2
     assert errors.startswith("error: --publish: ") and "No space left" in errors
@@ -219,8 +224,29 @@ def test_publish_takes_up_what_a_killed_publishing_left(finished):
     assert names(finished / "figures") == ["new.json"]
 
 
+def test_the_studys_results_stand_apart_and_are_replaced_notebook_by_notebook(finished):
+    (finished / "runs/tiny").rename(finished / "runs/study")
+    (finished / "params/tiny.yaml").rename(finished / "params/study.yaml")
+    for name in ("figures/table_1.csv", "figures/study/01_old.csv", "figures/study/02_kept.csv"):
+        (finished / name).parent.mkdir(parents=True, exist_ok=True)
+        (finished / name).write_text("old")
+    for name in ("01_new.json", "02_not_chosen.json"):
+        (finished / "runs/study/figures" / name).write_text(provenance())
+    assert call("study", "--only", "01", "--publish")[0] == 0
+    assert names(finished / "figures/study") == ["01_new.json", "02_kept.csv"]
+    assert names(finished / "figures") == ["study", "table_1.csv"]
+
+
+def test_publish_keeps_the_results_of_the_study(finished):
+    (finished / "figures/study").mkdir(parents=True)
+    (finished / "figures/study/10_ablations.csv").write_text("hours")
+    assert publish()[0] == 0
+    assert names(finished / "figures") == ["new.json", "study"]
+    assert (finished / "figures/study/10_ablations.csv").read_text() == "hours"
+
+
 def test_publish_refuses_a_run_that_other_code_began(finished, monkeypatch):
-    monkeypatch.setattr(run, "git_state", lambda: ("def", False))
+    state(monkeypatch, "def")
     status, _, errors = publish()
     assert status == 2
     assert "begun by commit abc" in errors
