@@ -21,8 +21,9 @@ RANGES = {  # of cameras other than the fitted one
     "fixed_e": (0.0, 0.4),
     "blur_px": (0.0, 0.6),
 }
-LIKE_THE_PAPERS = 0.6  # share of samples whose camera is near the fitted one
-COUNTING = 0.1  # share of samples from a camera that counts electrons
+LIKE_THE_PAPERS = 0.75  # share of samples whose camera is near the fitted one
+USUAL_DOSES = 0.8, (3.0, 7.0)  # share of those samples, and their range [e-/px]
+COUNTING = 0.06  # share of samples from a camera that counts electrons
 OUTLIER_SHARE = 2e-5  # of the pixels: X-ray hits and hot pixels
 
 
@@ -54,7 +55,8 @@ def draw_cameras(n, rng):
         return np.exp(rng.uniform(*np.log(RANGES["dose_e_per_px"]), n))
 
     excess = np.where(near, around(ONEVIEW_BIN8.excess_factor - 1), drawn("excess_factor") - 1)
-    usual = np.where(rng.random(n) < 0.7, rng.uniform(3, 7, n), any_dose())
+    share, of_the_papers = USUAL_DOSES
+    usual = np.where(rng.random(n) < share, rng.uniform(*of_the_papers, n), any_dose())
     cameras = {
         "dose_e_per_px": np.where(near, usual, any_dose()),
         "pulse_shape": 1 / np.maximum(excess, 1e-3),

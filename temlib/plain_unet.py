@@ -9,6 +9,15 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+ARCHITECTURES = {
+    "best": {"stem": 2, "widths": (32, 64, 96, 128, 160), "depth": 2},
+    "fast": {"stem": 4, "widths": (32, 64, 128, 128), "depth": 1},
+    # beside these two, to see what a millisecond buys
+    "middle": {"stem": 2, "widths": (16, 32, 64, 96), "depth": 1},
+    "narrow": {"stem": 4, "widths": (16, 48, 96, 128), "depth": 1},
+    "tiny": {"stem": 4, "widths": (16, 32, 64), "depth": 1},
+}
+
 
 def _block(channels_in, channels_out, depth):
     layers = []

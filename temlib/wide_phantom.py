@@ -18,7 +18,7 @@ DIAMETER_PX = (4.0, 150.0)
 PIXEL_SIZE_NM = (1.0, 6.0)
 MOST_PARTICLES = 250
 LAYOUTS = {"scattered": 0.3, "chains": 0.25, "heaps": 0.25, "monolayer": 0.14, "empty": 0.06}
-USUAL_SHARE = 0.6  # of the fields whose particles are mostly round, and about as large and dark as the paper's
+USUAL_SHARE = 0.75  # of the fields whose particles are mostly round, and about as large and dark as the paper's
 HOLE_SHARE, BAR_SHARE = 0.12, 0.05  # of the fields that show the edge of a hole, or of a grid bar
 
 
@@ -46,7 +46,7 @@ def learning_field(seed, index, size_px):
     contrast = _log_uniform(rng, 0.1, 1.2) if usual else _log_uniform(rng, 0.04, 2.5)
     typical_px = _log_uniform(rng, 12, 45) if usual else _log_uniform(rng, 6, 100)
     spread = rng.uniform(0, 0.35)
-    kinds = rng.dirichlet((3, 0.5, 0.5, 0.5) if usual else (0.5, 0.5, 0.5, 0.5))
+    kinds = rng.dirichlet((5, 0.4, 0.4, 0.6) if usual else (0.5, 0.5, 0.5, 0.5))
     for row, col, diameter in _places(rng, size_px, typical_px):
         middle = contrast * diameter / typical_px * np.exp(rng.normal(0, spread))
         _stamp(depth, row * OVERSAMPLING, col * OVERSAMPLING, diameter * OVERSAMPLING, middle, kinds, rng)
@@ -79,7 +79,7 @@ def _places(rng, size_px, typical_px):
         return []
     width = rng.uniform(0.02, 0.55)
     low, high = DIAMETER_PX
-    covered = _log_uniform(rng, 0.01, 1.0)  # their areas together, over that of the field
+    covered = _log_uniform(rng, 0.02, 1.0)  # their areas together, over that of the field
     number = int(np.clip(covered * size_px**2 / (np.pi / 4 * typical_px**2), 1, MOST_PARTICLES))
     diameters = np.clip(typical_px * np.exp(rng.normal(0, width, number)), low, high)
     if layout == "monolayer":

@@ -69,5 +69,5 @@ def micrograph(axes, image, *, pixel_size_nm, limits=None, title=None):
     axes.spines[:].set_visible(False)
     if title:
         axes.set_title(title)
-    if pixel_size_nm:
+    if pixel_size_nm and np.isfinite(pixel_size_nm):
         scale_bar(axes, pixel_size_nm, image.shape[1])

@@ -1,0 +1,63 @@
+"""How the networks of notebook 08 learnt, and what each gives for its time."""
+
+import matplotlib.pyplot as plt
+
+from temlib.figures import PAGE_WIDTH_IN
+
+MARKERS = {"int8": "o", "bf16": "^", "fp32": "s", "fp16": "D"}
+
+
+def learning(history):
+    """Loss of each network against the time that its training had taken; a line is a mean over ten rounds."""
+    figure, axes = plt.subplots(figsize=(PAGE_WIDTH_IN, 2.8))
+    for name, rows in history.groupby("network", sort=False):
+        (points,) = axes.plot(rows.minutes, rows.loss, ".", ms=3, alpha=0.4)
+        smooth = rows.loss.rolling(10, min_periods=1, center=True).mean()
+        axes.plot(rows.minutes, smooth, color=points.get_color(), label=f"{name}, {rows.step.max()} steps")
+    axes.set(yscale="log", xlabel="time of training [min]", ylabel="loss")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.legend(loc="upper right")
+    return figure
+
+
+def pareto(table, *, camera_fps):
+    """Quality of networks against how long a frame takes in them.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        model, precision, median_ms, p95_ms, gain_db (over the best filter).
+    camera_fps : sequence of float
+        Rates to draw as vertical lines.
+    """
+    figure, axes = plt.subplots(figsize=(PAGE_WIDTH_IN, 3.2))
+    for name, rows in table.sort_values("median_ms").groupby("model", sort=False):
+        (line,) = axes.plot(rows.median_ms, rows.gain_db, lw=0.8, alpha=0.6)
+        axes.hlines(rows.gain_db, rows.median_ms, rows.p95_ms, color=line.get_color(), lw=1.5)
+        for row in rows.itertuples():
+            axes.plot(row.median_ms, row.gain_db, MARKERS[row.precision], color=line.get_color(), ms=6)
+        first = rows.iloc[0]
+        axes.annotate(name, (first.median_ms, first.gain_db), (0, 7), textcoords="offset points", ha="center")
+    for fps in camera_fps:
+        axes.axvline(1000 / fps, color="0.6", lw=0.8, ls=":", zorder=0)
+        axes.text(
+            1000 / fps,
+            1.0,
+            f"{fps} fps ",
+            color="0.35",
+            ha="right",
+            va="top",
+            fontsize=7,
+            rotation=90,
+            transform=axes.get_xaxis_transform(),
+        )
+    for precision in table.precision.unique():
+        axes.plot([], [], MARKERS[precision], color="0.3", label=precision)
+    axes.set(
+        xscale="log", xlabel="counts to electrons, one 512 x 512 frame [ms]", ylabel="gain over the best filter [dB]"
+    )
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.margins(y=0.15)
+    axes.legend(loc="lower right")
+    return figure
