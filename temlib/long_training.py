@@ -22,9 +22,14 @@ from temlib.wide_phantom import DIAMETER_PX, PIXEL_SIZE_NM, learning_field
 FIELDS_A_FILE = 200
 SHAPE_OF_LOSS = 0.1  # below this error, in units of the level, the loss is quadratic: a mean there, no median
 LEVEL_SPREAD = 0.1  # of the level's logarithm: another frame shows more or less of its film than a crop does
+BRIGHTEST = 3.0  # in units of the level, that a target may have
 SETTLED_SHARE = 0.3  # of the steps, the last ones, in which batch normalisation keeps its statistics
 AVERAGE_DECAY = 0.999
 STEPS_A_ROUND = 100  # between two checkpoints
+LIMITS = (
+    "Bright-field TEM images of particles on a dry film. Not for liquid cells, lattice images, diffraction or STEM. "
+    "What is smaller than 4 pixels, or hidden in the noise, may be lost or invented: measure on the raw frame."
+)
 
 
 def field_library(folder, n_fields, *, seed, size_px, jobs=1, report=print):
@@ -124,6 +129,8 @@ class LearnsFromSimulation(pl.LightningModule):
         transmission, cameras, misjudged = batch_of_step(self.fields, int(step), **self.batch)
         frames, expected = expose(transmission.to(self.device), cameras, self.seed * 1_000_003 + int(step))
         level = film_level(frames) * misjudged.to(self.device)
+        # a crop that shows next to no film would be scaled beyond all others, and spoil the statistics of batch norm
+        level = level.maximum(expected.amax((-2, -1), keepdim=True) / BRIGHTEST)
         relative = (frames / level).contiguous(memory_format=torch.channels_last)
         output = self.network(relative).float()
         loss = robust_l1(output - expected / level)

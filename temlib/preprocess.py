@@ -20,6 +20,7 @@ LDE_PERCENTILES = (1, 80)  # of the authors' code; for HDE frames they are 0 and
 TEMPLATE_SIGMA_PX = 1.5  # takes the HDE frame's noise out of the template that is looked for
 PARTICLE_CONTRAST = 0.03  # what is nowhere darker than this is an empty field; carbon alone reaches 0.02
 FILM_BLOCK_PX, FILM_QUANTILE = 8, 0.7  # of blocks of 8 x 8 pixels, those that show the film are the brighter
+BRIGHT_QUANTILE = 0.98  # half of what this one shows is the least that the film can have
 BEAM_SIGMA_PX = 16.0  # slower variations are the beam, which does not move with the specimen
 
 
@@ -174,7 +175,8 @@ def film_level(image):
     """What a shipped network divides a frame by: about the intensity of its film.
 
     A high percentile of the means of small blocks: particles, a grid bar and saturated pixels
-    do not move it as they move the mean, and it costs less than a tenth of the network.
+    do not move it as they move the mean. Where something dark covers nearly all, half of the
+    brightest blocks' means.
 
     Parameters
     ----------
@@ -191,12 +193,12 @@ def film_level(image):
     # rows first: that sum runs over whole lines of memory
     sums = whole.reshape(*image.shape[:-2], -1, rows, whole.shape[-1]).sum(-2)
     sums = sums.reshape(*image.shape[:-2], -1, cols).sum(-1)
-    rank = round(FILM_QUANTILE * (sums.shape[-1] - 1))
+    usual, bright = (round(quantile * (sums.shape[-1] - 1)) for quantile in (FILM_QUANTILE, BRIGHT_QUANTILE))
     if isinstance(image, np.ndarray):
-        level = np.partition(sums, rank)[..., rank].astype(np.float32)
+        ordered = np.partition(sums, (usual, bright)).astype(np.float32)
     else:
-        level = sums.sort().values[..., rank].float()
-    level = level[..., None, None] / (rows * cols)
+        ordered = sums.sort().values.float()
+    level = ordered[..., usual].clip(min=ordered[..., bright] / 2)[..., None, None] / (rows * cols)
     return level + (1 - level) * (level <= 0)
 
 

@@ -71,6 +71,12 @@ def test_film_level_is_the_films_where_a_bar_covers_half_and_a_pixel_is_saturate
     assert film_level(frame)[0, 0] == pytest.approx(6)
 
 
+def test_film_level_is_not_that_of_a_bar_that_covers_nine_tenths():
+    frame = np.full((80, 160), 6.0)
+    frame[:, 16:] = 0.1
+    assert film_level(frame)[0, 0] == pytest.approx(3)
+
+
 def test_film_level_is_the_block_mean_that_seven_tenths_undercut():
     blocks = np.arange(11.0).reshape(1, 11).repeat(8, axis=0).repeat(8, axis=1)  # means 0, 1, ..., 10
     assert film_level(blocks)[0, 0] == 7
