@@ -20,7 +20,7 @@ from temlib.training import keep_statistics
 from temlib.wide_phantom import DIAMETER_PX, PIXEL_SIZE_NM, learning_field
 
 FIELDS_A_FILE = 200
-SHAPE_OF_LOSS = 0.1  # below this error, in units of the level, the loss is quadratic: a mean there, no median
+RESOLVED = 2e-4  # mean squared error, in units of the level, below which a sample is as good as done
 LEVEL_SPREAD = 0.1  # of the level's logarithm: another frame shows more or less of its film than a crop does
 BRIGHTEST = 3.0  # in units of the level, that a target may have
 SETTLED_SHARE = 0.3  # of the steps, the last ones, in which batch normalisation keeps its statistics
@@ -96,9 +96,13 @@ def learnt_ranges():
     return {name: list(values) for name, values in (of_fields | RANGES | widths).items()}
 
 
-def robust_l1(error):
-    """Mean of sqrt(e^2 + s^2) - s: quadratic for small errors, absolute for large ones."""
-    return (torch.sqrt(error**2 + SHAPE_OF_LOSS**2) - SHAPE_OF_LOSS).mean()
+def log_error(error):
+    """Mean over samples of the logarithm of each one's mean squared error.
+
+    A sample at 1 electron a pixel cannot come as near to the truth as one at 50, nor a heap as near as an empty film.
+    On a logarithmic scale, that of the PSNR, a tenth of its error counts the same in each.
+    """
+    return torch.log(error.square().mean((-3, -2, -1)) + RESOLVED).mean()
 
 
 class LearnsFromSimulation(pl.LightningModule):
@@ -133,11 +137,11 @@ class LearnsFromSimulation(pl.LightningModule):
         level = level.maximum(expected.amax((-2, -1), keepdim=True) / BRIGHTEST)
         relative = (frames / level).contiguous(memory_format=torch.channels_last)
         output = self.network(relative).float()
-        loss = robust_l1(output - expected / level)
+        loss = log_error(output - expected / level)
         if self.teacher:
             with torch.no_grad():
                 taught = self.teacher[0].to(self.device)(relative).float()
-            loss = (loss + robust_l1(output - taught)) / 2
+            loss = (loss + log_error(output - taught)) / 2
         self.losses.append(loss.detach())
         return loss
 

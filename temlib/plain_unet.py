@@ -19,12 +19,23 @@ ARCHITECTURES = {
 }
 
 
-def _block(channels_in, channels_out, depth):
-    layers = []
-    for i in range(depth):
-        layers.append(nn.Conv2d(channels_in if i == 0 else channels_out, channels_out, 3, padding=1, bias=False))
-        layers += [nn.BatchNorm2d(channels_out), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers)
+def _convolution(channels_in, channels_out):
+    return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out))
+
+
+class _Block(nn.Module):
+    """A convolution to the stage's channels, and further ones that add to what is there."""
+
+    def __init__(self, channels_in, channels_out, depth):
+        super().__init__()
+        self.first = _convolution(channels_in, channels_out)
+        self.more = nn.ModuleList(_convolution(channels_out, channels_out) for _ in range(depth - 1))
+
+    def forward(self, x):
+        x = nn.functional.relu(self.first(x), inplace=True)
+        for convolution in self.more:
+            x = nn.functional.relu(x + convolution(x))
+        return x
 
 
 class PlainUNet(nn.Module):
@@ -45,9 +56,9 @@ class PlainUNet(nn.Module):
         super().__init__()
         self.stem, self.widths, self.depth = stem, tuple(widths), depth
         before = (stem**2, *widths)
-        self.encoder = nn.ModuleList(_block(a, b, depth) for a, b in zip(before, widths, strict=False))
+        self.encoder = nn.ModuleList(_Block(a, b, depth) for a, b in zip(before, widths, strict=False))
         pairs = reversed(list(pairwise(widths)))
-        self.decoder = nn.ModuleList(_block(fine + coarse, fine, depth) for fine, coarse in pairs)
+        self.decoder = nn.ModuleList(_Block(fine + coarse, fine, depth) for fine, coarse in pairs)
         self.head = nn.Conv2d(widths[0], stem**2, 3, padding=1)
         nn.init.ones_(self.head.bias)  # starts at the film
 

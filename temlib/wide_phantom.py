@@ -18,8 +18,8 @@ DIAMETER_PX = (4.0, 150.0)
 PIXEL_SIZE_NM = (1.0, 6.0)
 MOST_PARTICLES = 250
 LAYOUTS = {"scattered": 0.3, "chains": 0.25, "heaps": 0.25, "monolayer": 0.14, "empty": 0.06}
-USUAL_SHARE = 0.75  # of the fields whose particles are mostly round, and about as large and dark as the paper's
-HOLE_SHARE, BAR_SHARE = 0.12, 0.05  # of the fields that show the edge of a hole, or of a grid bar
+USUAL_SHARE = 0.88  # of the fields whose particles are mostly round, and about as large and dark as the paper's
+HOLE_SHARE, BAR_SHARE = 0.08, 0.03  # of the fields that show the edge of a hole, or of a grid bar
 
 
 def learning_field(seed, index, size_px):
