@@ -33,14 +33,36 @@ def block_mean(image, shape=PANEL_SHAPE):
     return image
 
 
-def residual_variance(image, reference):
-    """Variance of `reference` that `image` leaves after the best shift and the best affine fit.
+def best_fit(image, reference):
+    """Image after the shift and the affine fit that bring it nearest to `reference`.
 
     Parameters
     ----------
     image, reference : ndarray of shape (M, N)
-        On one grid; 5 px are cut off every edge, and half-pixel shifts of up to 3 rows and
-        1.5 columns are tried with linear interpolation.
+        On one grid; half-pixel shifts of up to 3 rows and 1.5 columns are tried with linear interpolation.
+
+    Returns
+    -------
+    ndarray of shape (M - 10, N - 10)
+        In the unit of `reference`: 5 px are cut off every edge. The mean of the reference if the image is constant.
+    """
+    inside = np.s_[CUT_PX:-CUT_PX, CUT_PX:-CUT_PX]
+    mean = reference[inside].mean()
+    target = reference[inside] - mean
+    best, fitted = 0.0, np.zeros_like(target, dtype=np.float64)
+    for row in HALF_STEPS[0]:
+        moved_rows = _half_shift(image, row, axis=0)
+        for col in HALF_STEPS[1]:
+            moved = _half_shift(moved_rows, col, axis=1)[inside]
+            moved = moved - moved.mean()
+            power, common = np.mean(moved**2), np.mean(moved * target)
+            if power > 0 and common**2 / power > best:
+                best, fitted = common**2 / power, common / power * moved
+    return mean + fitted
+
+
+def residual_variance(image, reference):
+    """Variance of `reference` that `image` leaves after the best shift and the best affine fit (`best_fit`).
 
     Returns
     -------
@@ -49,18 +71,7 @@ def residual_variance(image, reference):
         0..1 scale, -10 log10 of it is a PSNR.
     """
     inside = np.s_[CUT_PX:-CUT_PX, CUT_PX:-CUT_PX]
-    target = reference[inside] - reference[inside].mean()
-    variance = np.mean(target**2)
-    best = 0.0
-    for row in HALF_STEPS[0]:
-        moved_rows = _half_shift(image, row, axis=0)
-        for col in HALF_STEPS[1]:
-            moved = _half_shift(moved_rows, col, axis=1)[inside]
-            moved = moved - moved.mean()
-            power = np.mean(moved**2)
-            if power > 0:
-                best = max(best, np.mean(moved * target) ** 2 / power)
-    return variance - best
+    return np.mean((reference[inside] - best_fit(image, reference)) ** 2)
 
 
 def _half_shift(image, steps, axis):

@@ -3,7 +3,7 @@ import pytest
 from scipy.ndimage import median_filter
 
 from temlib.camera import ONEVIEW_BIN8, expose
-from temlib.filters import WIDTHS, clipped_mean, filter_frame, tune_width, unclip
+from temlib.filters import WIDTHS, clipped_mean, filter_frame, noise_level, tune_width, unclip
 
 GAIN = ONEVIEW_BIN8.counts_per_e
 
@@ -35,8 +35,13 @@ def test_frames_far_above_zero_are_left_as_they_are():
     np.testing.assert_allclose(unclip(counts), counts, rtol=1e-3)
 
 
-@pytest.mark.parametrize(("method", "width"), [("gaussian", 12), ("median", 25), ("total_variation", 2.8)])
+FILTERS = [("gaussian", 12), ("median", 25), ("total_variation", 4.0), ("non_local_means", 4), ("bm3d", 4)]
+
+
+@pytest.mark.parametrize(("method", "width"), FILTERS)
 def test_a_filter_gives_back_the_transmission_of_a_dark_half(method, width):
+    if method == "bm3d":
+        pytest.importorskip("bm3d")
     transmission = np.ones((128, 192))
     transmission[:, :96] = 1 / 3
     lde = exposure(transmission)
@@ -61,3 +66,23 @@ def test_a_clean_frame_asks_for_the_narrowest_filter_and_a_noisy_empty_one_for_a
     assert tune_width("gaussian", [400 * fine], [fine], [400.0]) == WIDTHS["gaussian"][0]
     slow = 1 + 0.05 * np.cos(np.arange(96) / 30)[None, :] * np.ones((64, 1))
     assert tune_width("gaussian", [exposure(slow)], [slow], [clipped_mean(4.5)]) >= 10
+
+
+def test_a_frame_that_nothing_clipped_is_not_corrected_for_clipping():
+    frame = np.full((60, 90), 0.4)
+    np.testing.assert_allclose(filter_frame("gaussian", frame, 0.8, 2.0, camera=None), 0.5)
+    np.testing.assert_allclose(filter_frame("non_local_means", frame, 0.8, 4, camera=None), 0.5)
+
+
+def test_the_noise_is_measured_past_stripes_and_slow_changes():
+    rng = np.random.default_rng(6)
+    image = np.linspace(0, 5, 300)[:, None] + 0.7 * rng.standard_normal((300, 200))
+    assert noise_level(image) == pytest.approx(0.7, rel=0.01)
+
+
+def test_bins_that_do_not_divide_the_frame_lose_nothing_and_move_nothing():
+    row, col = np.indices((50, 71))
+    frame = 5 + 0.02 * row + 0.03 * col
+    filtered = 5 * filter_frame("non_local_means", frame, 5.0, 4, camera=None)
+    assert filtered.shape == frame.shape
+    np.testing.assert_allclose(filtered[8:40, 8:60], frame[8:40, 8:60], atol=0.05)

@@ -5,7 +5,7 @@ from skimage.io import imread
 
 from temlib.frames import read_frame
 from temlib.real_frames import KATSUNO
-from temlib.real_score import block_mean, residual_variance
+from temlib.real_score import best_fit, block_mean, residual_variance
 
 
 def test_block_mean_divides_where_an_even_division_is_nearest():
@@ -19,6 +19,12 @@ def test_a_shifted_and_scaled_image_leaves_nothing():
     moved = np.roll(image, (2, -1), axis=(0, 1))
     moved = (moved + np.roll(moved, 1, axis=0)) / 2  # half a pixel further down
     assert residual_variance(image, 3 * moved - 5) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_best_fit_is_the_reference_where_only_shift_and_scale_differ():
+    image = np.random.default_rng(2).random((40, 60))
+    reference = 3 * np.roll(image, (-2, 1), axis=(0, 1)) - 5
+    np.testing.assert_allclose(best_fit(image, reference), reference[5:-5, 5:-5])
 
 
 def test_a_shift_beyond_the_range_is_not_undone():
