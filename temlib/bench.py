@@ -78,6 +78,33 @@ def with_ratios(rows):
     return table.assign(times_as_fast=reference_ms / table.median_ms)
 
 
+def losses(found, frames, expected_e):
+    """How far each runtime's images are from the truth, and what its precision costs.
+
+    Parameters
+    ----------
+    found : list of Runtime
+    frames : ndarray of uint16, shape (n, M, M)
+        Counts.
+    expected_e : ndarray of shape (n, M, M)
+        What they would be without noise and clipping [e-/px].
+
+    Returns
+    -------
+    pandas.DataFrame
+        What each runtime is, `rms_error_e` [e-/px], `bias_e` (mean of image minus truth) and `loss_db`: its error
+        over that of the same network in single precision, NaN where there is none.
+    """
+    rows = []
+    for runtime in found:
+        errors = [runtime.denoise(frame)[0] - truth for frame, truth in zip(frames, expected_e, strict=True)]
+        told = {"rms_error_e": float(np.sqrt(np.mean(np.square(errors)))), "bias_e": float(np.mean(errors))}
+        rows.append(runtime.told() | told)
+    table = pd.DataFrame(rows)
+    single = table[table["precision"] == "fp32"].groupby("model")["rms_error_e"].first()
+    return table.assign(loss_db=20 * np.log10(table["rms_error_e"] / table["model"].map(single)))
+
+
 def bench(size_px, *, repeats, json_file=None, models=SHIPPED):
     """What `temlib bench` does: time everything that is here, and keep the rows if a file is given.
 

@@ -62,7 +62,7 @@ def simulated_frames(*, n, size_px, seed=0):
     return np.stack([expose(field, dose_e_per_px=DOSE_E_PER_PX, camera=ONEVIEW_BIN8, rng=rng) for field in fields])
 
 
-def runtimes(size_px, *, threads=THREADS, models=SHIPPED):
+def runtimes(size_px, *, threads=THREADS, models=SHIPPED, paper=None):
     """Everything that can be timed here, the reference first.
 
     Parameters
@@ -72,7 +72,9 @@ def runtimes(size_px, *, threads=THREADS, models=SHIPPED):
     threads : int
         Of the CPU.
     models : sequence
-        Besides the paper's network, with random weights, which take as long as any.
+        Besides the paper's network.
+    paper : torch.nn.Module, optional
+        The paper's network; if not given, one with random weights, which take as long as any.
 
     Returns
     -------
@@ -83,7 +85,7 @@ def runtimes(size_px, *, threads=THREADS, models=SHIPPED):
     found, left_out = [], []
     with_torch = _installed("torch") and _installed("segmentation_models_pytorch")
     if with_torch:
-        network = _paper_network(threads)
+        network = _paper_network(threads) if paper is None else paper
         versions = _in_openvino(network, left_out)
         found += _everywhere("paper", PAPER_CARD, network, versions, size_px, threads)
     else:

@@ -183,6 +183,21 @@ def test_a_network_shipped_in_integers_is_timed_beside_single_precision_and_give
     assert np.sqrt(np.mean((image - wanted) ** 2)) < 0.2 * wanted.std()
 
 
+def test_what_a_precision_costs_is_its_error_over_that_of_single_precision():
+    truth = np.full((2, 4, 6), 5.0)
+
+    def off_by(error):
+        return lambda counts: (truth[0] + error, {})
+
+    found = [
+        Runtime("small", "openvino", precision, "a processor", 2, off_by(error))
+        for precision, error in {"int8": 0.2, "fp32": 0.1}.items()
+    ]
+    table = bench.losses(found, np.zeros((2, 4, 6), np.uint16), truth)
+    assert list(table.loss_db) == pytest.approx([20 * np.log10(2), 0])
+    assert list(table.bias_e) == pytest.approx([0.2, 0.1])
+
+
 def test_the_rows_are_kept_as_json(card_file, monkeypatch, tmp_path):
     monkeypatch.setattr(runtimes, "_installed", lambda package: False)
     table, left_out = bench.bench(32, repeats=2, json_file=tmp_path / "rows.json", models=[card_file])

@@ -1,6 +1,7 @@
 """How the networks of notebook 08 learnt, and what each gives for its time."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 from temlib.figures import PAGE_WIDTH_IN
 
@@ -8,15 +9,14 @@ MARKERS = {"int8": "o", "bf16": "^", "fp32": "s", "fp16": "D"}
 
 
 def learning(history):
-    """Loss of each network against the time that its training had taken; a line is a mean over ten rounds."""
+    """Mean error of each network against the time that its training had taken; a line is a mean over ten rounds."""
     figure, axes = plt.subplots(figsize=(PAGE_WIDTH_IN, 2.8))
     for name, rows in history.groupby("network", sort=False):
-        (points,) = axes.plot(rows.minutes, rows.loss, ".", ms=3, alpha=0.4)
-        smooth = rows.loss.rolling(10, min_periods=1, center=True).mean()
+        error_db = 10 / np.log(10) * rows.loss  # the loss is a natural logarithm
+        (points,) = axes.plot(rows.minutes, error_db, ".", ms=3, alpha=0.4)
+        smooth = error_db.rolling(10, min_periods=1, center=True).mean()
         axes.plot(rows.minutes, smooth, color=points.get_color(), label=f"{name}, {rows.step.max()} steps")
-    axes.set(yscale="log", xlabel="time of training [min]", ylabel="loss")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.set(xlabel="time of training [min]", ylabel="mean squared error [dB]")
     axes.legend(loc="upper right")
     return figure
 
@@ -27,7 +27,7 @@ def pareto(table, *, camera_fps):
     Parameters
     ----------
     table : pandas.DataFrame
-        model, precision, median_ms, p95_ms, gain_db (over the best filter).
+        model, backend (markers of torch are hollow), precision, median_ms, p95_ms, gain_db (over the best filter).
     camera_fps : sequence of float
         Rates to draw as vertical lines.
     """
@@ -36,7 +36,8 @@ def pareto(table, *, camera_fps):
         (line,) = axes.plot(rows.median_ms, rows.gain_db, lw=0.8, alpha=0.6)
         axes.hlines(rows.gain_db, rows.median_ms, rows.p95_ms, color=line.get_color(), lw=1.5)
         for row in rows.itertuples():
-            axes.plot(row.median_ms, row.gain_db, MARKERS[row.precision], color=line.get_color(), ms=6)
+            face = "white" if row.backend == "torch" else line.get_color()
+            axes.plot(row.median_ms, row.gain_db, MARKERS[row.precision], color=line.get_color(), mfc=face, ms=6)
         first = rows.iloc[0]
         axes.annotate(name, (first.median_ms, first.gain_db), (0, 7), textcoords="offset points", ha="center")
     for fps in camera_fps:
