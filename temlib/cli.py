@@ -1,4 +1,4 @@
-"""The command line: `temlib simulate | fetch | index | denoise | bench`.
+"""The command line: `temlib simulate | fetch | index | denoise | adapt | bench`.
 
 Exit status of every command: 0 all done, 1 some inputs refused (each with its sentence),
 2 nothing usable or wrong usage.
@@ -173,6 +173,69 @@ def denoise(
             print(f"note: {path.name}: {note}", file=sys.stderr)
     if failed:
         raise typer.Exit(1 if done else 2)
+
+
+@app.command()
+def adapt(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FRAMES|MOVIE...",
+            show_default=False,
+            help="Raw microscope files, folders or patterns: movies, and single frames of which two or more that "
+            "follow each other show the same field.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="CARD",
+            help="Receives the adapted network's card (.json), its weights beside it; `temlib denoise --model CARD` "
+            "takes it.",
+        ),
+    ],
+    minutes: Annotated[float, typer.Option(min=0.1, help="Of training; what was interrupted goes on.")] = 10.0,
+    model: Annotated[
+        str, typer.Option(metavar="best|fast|CARD", help="To start from: a shipped network, or a card (.json).")
+    ] = "best",
+):
+    """Adapt a network to your camera and specimen, from low-dose frames alone; needs the extra [paper]."""
+    from tqdm import tqdm
+
+    from temlib.adapt import adapt_files
+    from temlib.movies import find
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    paths, refusals = find(inputs)
+    for sentence in refusals:
+        _refuse(sentence)
+    if not paths:
+        raise typer.Exit(2)
+    bar_format = "{l_bar}{bar}| {n:.0f}/{total:.0f} s{postfix}"
+    with _one_sentence(), tqdm(total=60 * minutes, delay=1, disable=None, bar_format=bar_format) as bar:
+
+        def progress(done, total, loss):
+            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+            bar.update(done - bar.n)
+
+        try:
+            card, unused = adapt_files(
+                paths, output, model=model, minutes=minutes, report=tqdm.write, progress=progress
+            )
+        except KeyboardInterrupt as error:
+            bar.close()
+            print(
+                "interrupted: the same command goes on from the last checkpoint, if there is one yet", file=sys.stderr
+            )
+            raise typer.Exit(130) from error
+    for sentence in unused:
+        _refuse(sentence)
+    state = "better than" if card["adaptation"]["score"]["improved"] else "unchanged from"
+    print(f"{output}: {state} {card['adapted_from']['name']}; use it with: temlib denoise --model {output}")
+    if refusals or unused:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -3,7 +3,6 @@
 Reading, network and writing run at the same time, each in a thread, a few images apart.
 """
 
-import hashlib
 import json
 import math
 from contextlib import ExitStack
@@ -12,9 +11,8 @@ from importlib import metadata
 from temlib import preview as previews
 from temlib.errors import TemlibError
 from temlib.inference import denoise_image
-from temlib.movies import DENOISED, ahead, open_movie, stem_of
+from temlib.movies import DENOISED, ahead, digest, open_movie, stem_of
 from temlib.paths import whole_file
-from temlib.provenance import sha256
 from temlib.writers import WRITERS, whole
 
 AHEAD_BYTES = 2**26  # of images that wait between two threads
@@ -120,7 +118,7 @@ def _provenance(movie, output, network, marks, dose_e_per_px):
     return {
         "output": output.name,
         "denoised": True,
-        "input": {"path": str(movie.path.resolve()), "files": len(movie.files), "sha256": _sha256(movie)},
+        "input": {"path": str(movie.path.resolve()), "files": len(movie.files), "sha256": digest(movie)},
         "model": {
             "name": network.name,
             "card_sha256": marks["card_sha256"],
@@ -142,14 +140,6 @@ def _provenance(movie, output, network, marks, dose_e_per_px):
         "notes": movie.notes,
         "versions": {name: _version(name) for name in PACKAGES},
     }
-
-
-def _sha256(movie):
-    """Of the file; of a folder, that of the lines `sha256  path` of its files, as sha256sum prints them."""
-    if movie.files == [movie.path]:
-        return sha256(movie.path)
-    lines = (f"{sha256(file)}  {file.relative_to(movie.path).as_posix()}\n" for file in movie.files)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _version(name):

@@ -4,6 +4,7 @@ Knows files and their calibration; nothing of networks. Memory holds a few image
 """
 
 import glob
+import hashlib
 import math
 import re
 from collections import deque
@@ -17,6 +18,7 @@ import numpy as np
 from temlib import calibration, formats, on_disk
 from temlib.errors import FrameError
 from temlib.frames import NEGATIVE, ZERO_ROWS, Frame, describe, intensities, read_frame, zero_rows_at_the_end
+from temlib.provenance import sha256
 
 BLOCK_BYTES = 2**23  # of a file that are read at once
 IN_SITU = ("Hour_*/Minute_*/Second_*/*", "Minute_*/Second_*/*")  # as OneView in-situ writes one file an image
@@ -262,6 +264,14 @@ def find(inputs):
 def stem_of(path):
     """Name of a file without its extension; that of a folder of images is whole."""
     return path.name if path.is_dir() and path.suffix != ".zspy" else path.stem
+
+
+def digest(movie):
+    """SHA-256 of the file; of a folder, that of the lines `sha256  path` of its files, as sha256sum prints them."""
+    if movie.files == [movie.path]:
+        return sha256(movie.path)
+    lines = (f"{sha256(file)}  {file.relative_to(movie.path).as_posix()}\n" for file in movie.files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def natural(path):

@@ -1,0 +1,287 @@
+"""Adapt a shipped network to a camera and a specimen: from repeated exposures to a card, without any HDE frame.
+
+What `temlib adapt` does; `repeats` has the frames, `own_camera` the camera, `noise2noise` the training,
+`repeat_score` the verdict.
+"""
+
+import hashlib
+import importlib.util
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from temlib import networks
+from temlib.errors import ModelFileError, TemlibError
+from temlib.paths import whole_file
+from temlib.provenance import sha256
+from temlib.repeats import read_fields
+
+KEPT_ASIDE = 0.2  # of the rows of every field, the last ones, where no whole field is kept aside
+SIMULATED, SIMULATED_PX = 600, 256  # fields to expose, and their edge
+MOST_QUANTISED = 8  # frames
+LIMITS = "Adapted to one camera at one dose and to one specimen: for others take the network that it is from."
+
+
+def adapt_files(paths, card_file, *, model="best", minutes=10.0, report=print, progress=None):
+    """Adapt a network to the frames of some files; see `adapt`.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        As `movies.find` gives them.
+    card_file : path
+    model : "best", "fast" or path of a card
+    minutes : float
+
+    Returns
+    -------
+    record : dict
+        The card.
+    refusals : list of str
+        A sentence for each file of no use.
+
+    Raises
+    ------
+    TemlibError
+        If there are not two exposures of any field.
+    """
+    check(card_file, model)
+    fields, refusals, notes = read_fields(paths)
+    for note in notes:
+        report(f"note: {note}")
+    if not fields:
+        raise TemlibError(
+            " ".join(refusals)
+            or f"No two frames show the same field ({len(paths)} came): two exposures of one field are the least from "
+            "which noise can be told from specimen. Record a field twice, or give a movie."
+        )
+    return adapt(
+        fields, card_file, model=model, seconds=60 * minutes, notes=notes, report=report, progress=progress
+    ), refusals
+
+
+def check(card_file, model):
+    """Refuse what cannot end well, before any work.
+
+    Raises
+    ------
+    TemlibError
+        If torch is not installed, the network is not there, or the card would replace what is no adapted card.
+    """
+    card_file = Path(card_file)
+    if importlib.util.find_spec("torch") is None:
+        raise TemlibError(
+            "Adapting trains a network, which needs torch, and it is not installed: install the extra, "
+            "pip install 'temlib[paper]'."
+        )
+    if card_file.suffix != ".json":
+        raise TemlibError(f"{card_file} cannot be a card: a name that ends in .json is needed. Give one to -o.")
+    networks.load(model)
+    try:
+        replaced = json.loads(card_file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except ValueError:
+        replaced = None
+    if not isinstance(replaced, dict) or "adapted_from" not in replaced or card_file.resolve() == Path(model).resolve():
+        raise TemlibError(
+            f"{card_file} is there already and is {'the network to adapt' if replaced else 'no adapted card'}: what "
+            "an adaptation writes must not replace it. Give another name to -o."
+        )
+
+
+def adapt(
+    fields,
+    card_file,
+    *,
+    kept_aside=None,
+    model="best",
+    seconds=None,
+    steps=None,
+    seed=1,
+    notes=(),
+    report=print,
+    progress=None,
+):
+    """Train a network further on repeated exposures and keep it if it became better.
+
+    Parameters
+    ----------
+    fields : sequence of repeats.Field
+        To train on; all in one unit.
+    card_file : path
+        Receives the card, with its weights beside it. Until it is whole, a checkpoint and simulated
+        fields lie there too, from which a call with the same fields goes on.
+    kept_aside : sequence of repeats.Field, optional
+        To score on; without them the last KEPT_ASIDE of the rows of `fields`, which are then not trained on.
+    model : "best", "fast" or path of a card
+    seconds, steps : float, int
+        Of training; one of the two.
+    seed : int
+    notes : sequence of str
+        For the card.
+    report : callable
+        Takes a line for every stage.
+    progress : callable, optional
+        `progress(done, total, loss)` after each step, in seconds or steps.
+
+    Returns
+    -------
+    dict
+        The card.
+
+    Raises
+    ------
+    TemlibError
+        If the frames are too small or in several units, or the network is not there.
+    """
+    from safetensors.torch import load_file
+
+    from temlib.export import export
+    from temlib.long_training import field_library
+    from temlib.noise2noise import adapt_network
+    from temlib.own_camera import fit_own_camera
+    from temlib.plain_unet import PlainUNet
+    from temlib.repeat_score import BLOCK_PX, compare, errors
+
+    check(card_file, model)
+    card_file = Path(card_file)
+    shipped_file = networks.WEIGHTS / f"{model}.json" if str(model) in networks.SHIPPED else Path(model)
+    shipped = networks.load(model)
+    scored = list(kept_aside or fields)
+    if len({f.unit for f in [*fields, *scored]}) > 1:
+        raise TemlibError(
+            "Some frames are in electrons and some in counts: frames of one camera in one unit are needed. Adapt to "
+            "each by itself."
+        )
+    rows = 1.0 if kept_aside else 1 - KEPT_ASIDE
+    _refuse_small([*fields, *scored], rows, shipped.card["stride_px"], BLOCK_PX // 2)
+    own = fit_own_camera(fields)
+    report(own.sentence())
+    network = PlainUNet(**shipped.card["architecture"])
+    try:
+        network.load_state_dict(load_file(shipped_file.with_suffix(".safetensors")))
+    except RuntimeError as error:
+        raise ModelFileError(
+            f"{shipped_file.with_suffix('.safetensors').name} holds the weights of another kind of network than this "
+            "version of temlib trains: bring a card of this version."
+        ) from error
+
+    def score():
+        return errors(network, scored, own, rows=0.0 if kept_aside else rows)
+
+    checkpoint, drawn = card_file.with_suffix(".ckpt"), card_file.with_suffix(".fields")
+    # before torch has threads, as this forks
+    simulated = field_library(drawn, SIMULATED, seed=seed, size_px=SIMULATED_PX, jobs=os.cpu_count(), report=report)
+    before = score()
+    if checkpoint.is_file():
+        report(f"going on from {checkpoint}, if it is of these frames")
+    made, spent = adapt_network(
+        network,
+        fields,
+        own,
+        simulated,
+        checkpoint,
+        key=_key(fields, rows, shipped.card_sha256, seed),
+        seconds=seconds,
+        steps=steps,
+        seed=seed,
+        rows=rows,
+        progress=progress,
+    )
+    if made < (steps or math.inf) and spent < (seconds or math.inf):
+        notes = [*notes, f"training ended after {made} steps, as more of them would teach it the noise of these frames"]
+        report(f"note: {notes[-1]}; more frames train longer")
+    result = compare(before, score())
+    result["on"] = (
+        [f.name for f in scored]
+        if kept_aside
+        else f"the last {KEPT_ASIDE:.0%} of the rows of each field, not trained on"
+    )
+    card = {
+        "limits": f"{shipped.card.get('limits', 'Dry film only.').removesuffix(LIMITS).strip()} {LIMITS}",
+        "training": shipped.card.get("training"),
+        "adapted_from": {
+            "name": shipped.name,
+            "card_sha256": shipped.card_sha256,
+            "weights_sha256": sha256(shipped_file.with_suffix(".safetensors")),
+        },
+        "adaptation": {
+            "fields": [{"name": f.name, "pairs": len(f.pairs), "files": f.sources} for f in fields],
+            "camera": own.as_dict(),
+            "minutes": round(spent / 60, 2),
+            "steps": made,
+            "seed": seed,
+            "score": result,
+            "notes": list(notes),
+        },
+    }
+    if result["improved"]:
+        export(network, card_file, card, frames=_to_quantise(fields, shipped.card, report))
+    else:
+        _copy(shipped_file, shipped.card, card_file, card)
+    report(_verdict(result, shipped.name))
+    checkpoint.unlink(missing_ok=True)
+    shutil.rmtree(drawn, ignore_errors=True)
+    return json.loads(card_file.read_text(encoding="utf-8"))
+
+
+def _refuse_small(fields, rows, stride_px, block_px):
+    """Refuse frames in which no crop, or no block that is scored, could lie."""
+    found = [min(f.frames.shape[axis] for f in fields) for axis in (1, 2)]
+    needed = [
+        math.ceil(max(stride_px / rows, block_px / (1 - rows) if rows < 1 else block_px)),
+        max(stride_px, block_px),
+    ]
+    if any(came < least for came, least in zip(found, needed, strict=True)):
+        raise TemlibError(
+            f"Frames of {found[0]} x {found[1]} px came: {needed[0]} x {needed[1]} px are the least to train and score "
+            "on. Give larger frames."
+        )
+
+
+def _to_quantise(fields, shipped, report):
+    """Frames by which the adapted network finds its ranges, where the shipped one computes in integers."""
+    if shipped["precision"] != "int8":
+        return None
+    if importlib.util.find_spec("nncf") is None:
+        report("note: nncf is not installed, so the adapted network computes in 32 bits, several times slower")
+        return None
+    stride = shipped["stride_px"]
+    rows, cols = (min(f.frames.shape[axis] for f in fields) // stride * stride for axis in (1, 2))
+    frames = np.concatenate([f.frames[:, :rows, :cols] for f in fields])
+    return frames[np.unique(np.linspace(0, len(frames) - 1, MOST_QUANTISED).round().astype(int))]
+
+
+def _key(fields, rows, card_sha256, seed):
+    """What a checkpoint belongs to."""
+    digest = hashlib.sha256(f"{card_sha256} {rows} {seed}".encode())
+    for field in fields:
+        digest.update(repr((field.frames.shape, field.pairs, field.unit)).encode())
+        digest.update(np.ascontiguousarray(field.frames))
+    return digest.hexdigest()
+
+
+def _verdict(result, name):
+    told = (
+        f"score {result['before']:.5f} before, {result['after']:.5f} after: change {result['change']:+.5f} +- "
+        f"{result['change_standard_error']:.5f}"
+    )
+    return told if result["improved"] else f"{told}; that is no improvement, so the card has the weights of {name}"
+
+
+def _copy(shipped_file, shipped, card_file, card):
+    """A card with weights that were not changed, in whatever precision they are."""
+    files = {}
+    for name in shipped["sha256"]:
+        copied = card_file.with_suffix(Path(name).suffix)
+        with whole_file(copied) as partial:
+            shutil.copyfile(shipped_file.with_name(name), partial)
+        files[copied.name] = sha256(copied)
+    with whole_file(card_file) as partial:
+        told = {**shipped, "adapted_from": card["adapted_from"], "adaptation": card["adaptation"], "sha256": files}
+        partial.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,259 @@
+"""Go on training a network on repeated exposures, mixed with simulated ones of the same camera.
+
+A frame is asked to predict the other, which is as good as the truth, since their noise is
+independent (Lehtinen et al., 2018); what is simulated keeps it from forgetting, and sets the
+intensity scale. A network and fields in, a network out; files are none of its business but for
+the checkpoint.
+"""
+
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from temlib.errors import ModelFileError, TemlibError
+from temlib.fresh_noise import expose
+from temlib.long_training import BRIGHTEST, batch_of_step
+from temlib.paths import whole_file
+from temlib.preprocess import film_level
+from temlib.training import keep_statistics, resolve_precision
+
+CROP_PX = 192
+CROPS = 4  # of frames, and as many of simulated ones, in a step
+LEARNING_RATE = 6e-4
+WARM_UP = 0.05  # share of the training
+SCALE_RATE = 10  # the two numbers of a field learn faster than the network
+SHAPE_OF_LOSS = 0.1  # of simulated samples; below this error, in units of the level, it is quadratic
+REAL_WEIGHT = 4.0  # of the squared error, whose noise-free part curves a fifth as much as the simulated loss
+AVERAGE_DECAY = 0.99
+# Passes over the frames, after which their noise is learnt by heart: on the paper's two pairs 70 and 180 passes gave
+# 30.7 and 30.8 dB against the HDE panel, 530 passes 28.8
+MOST_SEEN = 100
+SAVE_S = 20.0  # between two checkpoints
+
+
+class Samples:
+    """Crops of pairs, and where they may lie.
+
+    Parameters
+    ----------
+    fields : sequence of repeats.Field
+    own : own_camera.OwnCamera
+    stride_px : int
+        Edges of a crop are multiples of this.
+    rows : float
+        Share of the rows, the first ones, that are used.
+    """
+
+    def __init__(self, fields, own, stride_px, rows=1.0):
+        self.fields, self.own, self.rows = fields, own, rows
+        self.levels = [film_level(field.frames)[:, 0, 0] for field in fields]
+        self.pairs = [(k, *pair) for k, field in enumerate(fields) for pair in field.pairs]
+        height = min(int(rows * field.frames.shape[1]) - _farthest(field, 0) for field in fields)
+        width = min(field.frames.shape[2] - _farthest(field, 1) for field in fields)
+        segment = own.segment_px
+        if segment < width and segment <= CROP_PX:
+            whole = math.lcm(stride_px, segment)
+            # frames that moved begin with less than a whole segment in common
+            lost = segment - 1 if any(_farthest(field, 1) for field in fields) else 0
+            width = min(CROP_PX, max(width - lost, 0)) // whole * whole
+        else:
+            width = min(CROP_PX, width, segment if segment > 1 else width) // stride_px * stride_px
+        self.crop_px = (min(CROP_PX, height) // stride_px * stride_px, width)
+        if min(self.crop_px) < stride_px:
+            found = " and ".join(sorted({f"{f.frames.shape[1]} x {f.frames.shape[2]}" for f in fields}))
+            raise TemlibError(
+                f"The frames have {found} px: crops of {stride_px} px, of whole segments of {segment} px, must lie in "
+                "what pairs share and is trained on. Give larger frames."
+            )
+
+    @property
+    def most_steps(self):
+        """After which each pixel has been seen MOST_SEEN times, from both frames of its pairs."""
+        pixels = sum(2 * self.rows * self.fields[k].frames[0].size for k, *_ in self.pairs)
+        return math.ceil(MOST_SEEN * pixels / (CROPS * math.prod(self.crop_px)))
+
+    def draw(self, n, rng):
+        """n pairs of crops.
+
+        Returns
+        -------
+        given, wanted : torch.Tensor of shape (n, 1, *crop_px)
+            Relative to the level of their frames.
+        level : torch.Tensor of shape (n, 1, 1, 1)
+            Of the frames that are wanted [e-/px].
+        index : torch.Tensor of shape (n,)
+            Of their fields.
+        """
+        given, wanted, level, index = [], [], [], []
+        for k, i, j, shift in (self.pairs[p] for p in rng.integers(0, len(self.pairs), n)):
+            if rng.random() < 0.5:
+                i, j, shift = j, i, (-shift[0], -shift[1])
+            frames, levels = self.fields[k].frames, self.levels[k]
+            row, col = self._place(frames.shape, shift, rng)
+            flip = np.s_[:: rng.choice((1, -1)), :: rng.choice((1, -1))]  # keeps segments; a quarter turn does not
+            for crops, frame, at in ((given, i, (row, col)), (wanted, j, (row + shift[0], col + shift[1]))):
+                crop = frames[frame, at[0] : at[0] + self.crop_px[0], at[1] : at[1] + self.crop_px[1]]
+                crops.append(crop[flip] / levels[frame])
+            level.append(levels[j] / self.own.unit_per_e)
+            index.append(k)
+        given, wanted = (torch.from_numpy(np.stack(crops)[:, None]) for crops in (given, wanted))
+        return given, wanted, torch.tensor(np.array(level, np.float32)).view(-1, 1, 1, 1), torch.tensor(index)
+
+    def _place(self, shape, shift, rng):
+        """First row and column of a crop that lies in both frames, its ends where segments end."""
+        height, width = int(self.rows * shape[1]), shape[2]
+        row = rng.integers(max(0, -shift[0]), min(height, height - shift[0]) - self.crop_px[0] + 1)
+        columns = np.arange(max(0, -shift[1]), min(width, width - shift[1]) - self.crop_px[1] + 1)
+        segment = self.own.segment_px
+        if segment <= self.crop_px[1]:
+            columns = columns[columns % segment == 0]
+        else:  # within one segment
+            columns = columns[columns // segment == (columns + self.crop_px[1] - 1) // segment]
+        return row, rng.choice(columns)
+
+
+def _farthest(field, axis):
+    return max(abs(shift[axis]) for *_, shift in field.pairs)
+
+
+def clipped_mean(mean_e, own):
+    """`filters.clipped_mean` on tensors: what pixels of these means read on average [e-/px]."""
+    if not own.clipped:
+        return mean_e
+    at_zero, growth = own.variance[0], own.variance[1] - own.variance[0]
+    spread = torch.sqrt(at_zero + growth * mean_e.clamp(min=0))
+    ratio = mean_e / spread
+    density = torch.exp(-(ratio**2) / 2) / math.sqrt(2 * math.pi)
+    return mean_e * torch.special.ndtr(ratio) + spread * density
+
+
+def adapt_network(
+    network, fields, own, simulated, checkpoint, *, key, seconds=None, steps=None, seed=1, rows=1.0, progress=None
+):
+    """Train a network further, from the checkpoint if there is one of the same key.
+
+    Parameters
+    ----------
+    network : plain_unet.PlainUNet
+        Changed in place; ends with the moving average of its weights.
+    fields : sequence of repeats.Field
+    own : own_camera.OwnCamera
+        That took them.
+    simulated : ndarray of shape (n, M, M)
+        Fields to expose, as `long_training.field_library` draws them.
+    checkpoint : path
+        Written every SAVE_S seconds.
+    key : str
+        Of what is trained on what; a checkpoint of another one is not gone on from.
+    seconds, steps : float, int
+        How long at most; one of the two. It ends earlier where the frames have been seen MOST_SEEN times. The
+        learning rate falls to 0 towards the end, whichever comes first.
+    seed : int
+        Crops, cameras and noise of a step are functions of (seed, step).
+    rows : float
+        Share of the rows of `fields`, the first ones, that are used.
+    progress : callable, optional
+        `progress(done, total, loss)` after each step, in seconds or steps.
+
+    Returns
+    -------
+    steps : int
+        That were made.
+    seconds : float
+        That they took.
+    """
+    checkpoint = Path(checkpoint)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    half = resolve_precision("auto") == "bf16-mixed"
+    samples = Samples(fields, own, network.stride_px, rows)
+    network.to(device, memory_format=torch.channels_last).train()
+    keep_statistics(network)
+    scales = torch.nn.Parameter(torch.tensor([[1.0, 0.0]] * len(fields), device=device))  # and offsets
+    averaging = torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE_DECAY)
+    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=averaging)
+    groups = [{"params": network.parameters(), "part": 1}]
+    groups.append({"params": [scales], "part": SCALE_RATE, "weight_decay": 0.0})
+    optimiser = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=1e-4)
+    parts = {"network": network, "average": average, "optimiser": optimiser}
+    step, spent = _resume(checkpoint, key, parts, scales)
+    begun = saved = time.perf_counter()
+    total, most = seconds or steps, samples.most_steps
+
+    def share_done():
+        return max(step / most, (spent + time.perf_counter() - begun) / seconds if seconds else step / steps)
+
+    while (done := share_done()) < 1:
+        for group in optimiser.param_groups:
+            group["lr"] = LEARNING_RATE * group["part"] * _rate(done)
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            loss = _loss(network, scales, samples, simulated, own, seed, step)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        average.update_parameters(network)
+        step += 1
+        if progress:
+            progress(done * total, total, float(loss.detach()))
+        if (now := time.perf_counter()) - saved > SAVE_S:
+            _save(checkpoint, key, parts, scales, step, spent + now - begun)
+            saved = now
+    spent += time.perf_counter() - begun
+    _save(checkpoint, key, parts, scales, step, spent)
+    network.load_state_dict(average.module.state_dict())
+    network.eval()
+    return step, spent
+
+
+def _rate(done):
+    """Share of the learning rate: up in the first steps, then half a cosine down to 0."""
+    return min(1.0, (done + 1e-3) / WARM_UP) * (1 + math.cos(math.pi * done)) / 2
+
+
+def _loss(network, scales, samples, simulated, own, seed, step):
+    rng = np.random.default_rng([seed, step])
+    device = scales.device
+    given, wanted, level, index = (x.to(device) for x in samples.draw(CROPS, rng))
+    output = network(given.contiguous(memory_format=torch.channels_last)).float()
+    scale, offset = scales[index].view(-1, 2, 1, 1, 1).unbind(1)
+    real = ((scale * clipped_mean(output * level, own) / level + offset - wanted) ** 2).mean()
+    crop_px = min(CROP_PX, simulated.shape[1]) // network.stride_px * network.stride_px
+    transmission, _, misjudged = batch_of_step(simulated, step, seed=seed, batch_size=CROPS, crop_px=crop_px)
+    frames, expected = expose(transmission.to(device), own.draw(CROPS, rng), seed * 1_000_003 + step)
+    level = film_level(frames) * misjudged.to(device)
+    level = level.maximum(expected.amax((-2, -1), keepdim=True) / BRIGHTEST)  # as in the shipped networks' training
+    output = network((frames / level).contiguous(memory_format=torch.channels_last)).float()
+    return REAL_WEIGHT * real + _robust_l1(output - expected / level)
+
+
+def _robust_l1(error):
+    """Mean of sqrt(e^2 + s^2) - s: quadratic for small errors, absolute for large ones."""
+    return (torch.sqrt(error**2 + SHAPE_OF_LOSS**2) - SHAPE_OF_LOSS).mean()
+
+
+def _save(checkpoint, key, parts, scales, step, spent):
+    stored = {name: part.state_dict() for name, part in parts.items()}
+    with whole_file(checkpoint) as partial:
+        torch.save({**stored, "scales": scales.detach(), "key": key, "step": step, "seconds": spent}, partial)
+
+
+def _resume(checkpoint, key, parts, scales):
+    """Put what a checkpoint of the same key holds in its place; step and seconds that were spent."""
+    if not checkpoint.is_file():
+        return 0, 0.0
+    try:
+        stored = torch.load(checkpoint, map_location=scales.device, weights_only=True)
+        if stored["key"] != key:
+            return 0, 0.0
+        for name, part in parts.items():
+            part.load_state_dict(stored[name])
+        scales.data.copy_(stored["scales"])
+    except Exception as error:  # torch raises whatever the damaged bytes lead it to
+        raise ModelFileError(
+            f"{checkpoint.name} is damaged ({type(error).__name__}): delete it, and the adaptation starts from the "
+            "beginning."
+        ) from error
+    return stored["step"], stored["seconds"]

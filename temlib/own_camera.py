@@ -1,0 +1,264 @@
+"""The camera that took some exposures: fitted on them, as the networks' training wants it.
+
+Puts `camera_fit` to frames of any camera: of unknown gain, with or without clipping, with segments
+of any width or none. Arrays in, numbers out.
+"""
+
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from temlib.camera import ONEVIEW_BIN8, Camera, pixel_variance
+from temlib.camera_fit import GRID, LOCAL_SIGMA_PX, fit_once, photon_transfer, segment_sigma
+from temlib.filters import unclip
+from temlib.fresh_noise import draw_cameras, kernel_table
+from temlib.preprocess import film_level
+from temlib.repeats import overlap
+
+MOST_FITTED = 4  # pairs; each of 512 x 512 px tells the noise to a percent or two
+LEAST_FITTED = 20_000  # pixels
+GAIN = ONEVIEW_BIN8.counts_per_e  # of the scale on which `camera_fit` works
+SEGMENTS_PX = (16, 32, 64, 128, 256, 512, 1024, 2048)  # those that a training can draw
+SURE = 5.0  # standard errors by which segments must share an offset
+CLIPPED_SHARE = 1e-3  # of pixels at the lowest value, 0
+SHARED_CHARGE = 0.05  # correlation of neighbours in a column that a camera without blur cannot have
+OUTLIER = 5.0  # times the median noise
+MISFIT = 1.25  # factor of the variance by which a model may be off
+DOSE_SPREAD = 0.1  # of the logarithm of the dose
+
+
+@dataclass(frozen=True)
+class OwnCamera:
+    """What a training must know of a camera.
+
+    Attributes
+    ----------
+    unit_per_e : float
+        Of the frames' unit, in an electron.
+    doses_e : ndarray
+        Of the film in each frame [e-/px].
+    camera : Camera or None
+        In GAIN counts an electron; None where the model does not describe the frames.
+    variance : tuple of float
+        (at 0, growth by an electron) of a pixel's variance [e-^2].
+    segment_px : int
+        Columns that share an offset, counted from column 0; 1 where none do.
+    clipped, counting : bool
+    note : str
+        What could not be had, or nothing.
+    """
+
+    unit_per_e: float
+    doses_e: np.ndarray
+    camera: Camera | None
+    variance: tuple
+    segment_px: int
+    clipped: bool
+    counting: bool
+    note: str = ""
+
+    def draw(self, n, rng):
+        """Dose and camera of n samples, as `fresh_noise.draw_cameras` gives them."""
+        cameras = draw_cameras(n, rng)
+        cameras["dose_e_per_px"] = rng.choice(self.doses_e, n) * np.exp(rng.normal(0, DOSE_SPREAD, n))
+        if self.counting:
+            return cameras | _constant(
+                n, pulse_shape=np.inf, white_e=0.0, segment_e=0.0, fixed_e=0.0, blur_px=0.0, clipped=True, counting=True
+            )
+        if self.camera is None:
+            return cameras
+        return cameras | _constant(
+            n,
+            pulse_shape=self.camera.pulse_shape,
+            white_e=self.camera.white_counts / GAIN,
+            segment_e=self.camera.segment_counts / GAIN,
+            fixed_e=self.camera.fixed_pattern_counts / GAIN,
+            segment_px=self.segment_px if self.segment_px > 1 else 0,
+            blur_px=self.camera.blur_px,
+            clipped=self.clipped,
+            counting=False,
+        )
+
+    def sentence(self):
+        """What was found, for the user."""
+        dose = f"film of {np.median(self.doses_e):.3g} e-/px"
+        if self.counting:
+            return f"camera: counts electrons, {dose}"
+        if self.camera is None:
+            return f"camera: {self.note}"
+        segments = f"offsets of {self.camera.segment_counts / GAIN:.2f} e- in segments of {self.segment_px} px, "
+        return (
+            f"camera: {dose}, white noise of {self.camera.white_counts / GAIN:.2f} e-, "
+            f"{segments if self.segment_px > 1 else ''}excess factor {self.camera.excess_factor:.2f}, "
+            f"blur {self.camera.blur_px:.2f} px, {'clipped at 0' if self.clipped else 'not clipped'}"
+        )
+
+    def as_dict(self):
+        """For the card."""
+        fitted = self.camera and asdict(replace(self.camera, segment_width_px=self.segment_px))
+        return {
+            "unit_per_e": float(self.unit_per_e),
+            "film_e_per_px": [round(float(dose), 3) for dose in np.unique(self.doses_e)],
+            "clipped": self.clipped,
+            "counting": self.counting,
+            "fitted": fitted and {name: float(value) for name, value in fitted.items()},
+            "note": self.note,
+        }
+
+
+def _constant(n, **values):
+    return {name: np.full(n, value) for name, value in values.items()}
+
+
+def fit_own_camera(fields):
+    """The camera of repeated exposures.
+
+    Parameters
+    ----------
+    fields : sequence of repeats.Field
+        Of one unit.
+
+    Returns
+    -------
+    OwnCamera
+        Without a fitted camera, and with a note, where the model cannot describe the frames: then the
+        samples of a training come from the cameras of the shipped network's training.
+    """
+    unit = fields[0].unit
+    pairs = least_moved(fields)
+    segment_px = segment_width(pairs)
+    levels = np.concatenate([film_level(f.frames).ravel() for f in fields])
+    variance = float(np.mean([difference(*pair).var() / 2 for pair in pairs]))
+    mean = float(np.mean([pair.mean() for pair in pairs]))
+    lowest = min(float(f.frames.min()) for f in fields)
+    clipped = lowest == 0 and np.mean([np.mean(f.frames == 0) for f in fields]) > CLIPPED_SHARE
+    known = {"segment_px": segment_px, "clipped": bool(clipped), "counting": False}
+    if all(np.array_equal(p, np.rint(p)) for p in pairs) and 1 / MISFIT < variance / mean < MISFIT:
+        return OwnCamera(1.0, levels, None, (0.0, 1.0), **known | {"counting": True, "clipped": False})
+    # of counts, the gain is what the noise implies if pulse heights vary as the OneView's do
+    unit_per_e = 1.0 if unit == "e-" else variance / mean / ONEVIEW_BIN8.excess_factor
+    for _ in range(1 if unit == "e-" else 3):
+        scaled = [pair * (GAIN / unit_per_e) for pair in pairs]
+        camera = replace(ONEVIEW_BIN8, segment_width_px=segment_px if segment_px > 1 else 16)
+        camera = _fitted(scaled, camera) or (None if clipped else _by_moments(scaled, camera))
+        if camera is None:
+            break
+        if unit != "e-":
+            unit_per_e *= camera.excess_factor / ONEVIEW_BIN8.excess_factor
+    if camera is None:
+        doses = levels / unit_per_e
+        note = "the camera model does not describe the noise of these frames, so simulated ones are of many cameras"
+        return OwnCamera(unit_per_e, doses, None, (variance / unit_per_e**2, 0.0), **known, note=note)
+    if segment_px == 1:
+        camera = replace(camera, segment_counts=0.0)
+    doses = levels / unit_per_e
+    return OwnCamera(
+        unit_per_e,
+        unclip(doses, camera) if clipped else doses,
+        camera,
+        tuple((pixel_variance(e, camera) + camera.segment_counts**2) / GAIN**2 for e in (0, 1)),
+        **known,
+    )
+
+
+def _fitted(sets, camera):
+    """`camera_fit.fit_once` on what clipping would leave; None where it cannot describe the frames."""
+    sets = [np.maximum(pair, 0) for pair in sets]
+    too_bright = np.mean([np.mean(pair > GRID[-1]) for pair in sets]) > CLIPPED_SHARE
+    if too_bright or sum(pair.size for pair in sets) < LEAST_FITTED:
+        return None
+    try:
+        camera, _ = fit_once(sets, camera)
+        table = photon_transfer(sets, camera)
+    except (ValueError, np.linalg.LinAlgError):
+        return None
+    rows = np.mean([np.corrcoef(d[1:].ravel(), d[:-1].ravel())[0, 1] for d in (difference(*pair) for pair in sets)])
+    if camera.blur_px == 0 and rows > SHARED_CHARGE:
+        return None
+    ratio = float(np.median(table["variance"] / table["model_variance"]))
+    return camera if np.isfinite(ratio) and 1 / MISFIT < ratio < MISFIT else None
+
+
+def _by_moments(sets, camera):
+    """Variance and covariance down the columns against local intensity, for frames that were not clipped.
+
+    Both grow with the electrons, by shares that the charge cloud sets: their ratio tells the cloud's width,
+    and the growth the excess factor, for clouds as `fresh_noise` draws them. None where the intensity varies
+    too little to see the growth.
+    """
+    local = np.concatenate([gaussian_filter(pair.mean(axis=0), LOCAL_SIGMA_PX)[1:].ravel() for pair in sets]) / GAIN
+    noise = [difference(*pair) / np.sqrt(2) / GAIN for pair in sets]
+    here, above = (np.concatenate([d[rows].ravel() for d in noise]) for rows in (np.s_[1:], np.s_[:-1]))
+    usual = np.hypot(here, above) < OUTLIER * np.median(np.hypot(here, above))  # without X-ray hits
+    local, here, above = local[usual], here[usual], above[usual]
+    growth, at_zero = np.polyfit(local, here**2, 1)
+    if growth < SURE * np.std(here**2) / local.std() / np.sqrt(local.size):
+        return None
+    blurs, lost = kernel_table()
+    kept = (1 - 2 * lost) ** 2 + 2 * lost**2  # along one axis, of the variance
+    neighbours = 2 * lost * (1 - 2 * lost) / kept
+    blur = float(np.interp(np.mean(here * above) / local.mean() / growth, neighbours, blurs))
+    excess = max(growth / np.interp(blur, blurs, kept) ** 2, 1.001)
+    segment = np.mean([segment_sigma(d, 1.0, camera.segment_width_px) for d in noise])
+    white = np.sqrt(max(at_zero - segment**2, 0))
+    return replace(
+        camera,
+        pulse_shape=1 / (excess - 1),
+        white_counts=GAIN * white,
+        segment_counts=GAIN * segment,
+        fixed_pattern_counts=0.0,
+        blur_px=blur,
+    )
+
+
+def least_moved(fields):
+    """Pairs of frames, registered, that moved least along the rows: a shift takes segments along.
+
+    Returns
+    -------
+    list of ndarray of shape (2, M, N)
+        In the frames' unit and of one size.
+    """
+    found = sorted(
+        (
+            (abs(shift[1]), order, fieldno, i, j, shift)
+            for fieldno, f in enumerate(fields)
+            for order, (i, j, shift) in enumerate(f.pairs)
+        ),
+        key=lambda pair: pair[:3],
+    )[:MOST_FITTED]
+    pairs = [np.stack(overlap(fields[k].frames[i], fields[k].frames[j], shift)) for _, _, k, i, j, shift in found]
+    rows, cols = (min(pair.shape[axis] for pair in pairs) for axis in (1, 2))
+    return [pair[:, :rows, :cols].astype(np.float64) for pair in pairs]
+
+
+def difference(first, second):
+    """One exposure minus the other at equal dose; the specimen is gone."""
+    mean = (first.mean() + second.mean()) / 2
+    return first * (mean / first.mean()) - second * (mean / second.mean())
+
+
+def segment_width(pairs):
+    """Columns of the segments whose pixels share an offset in each row; 1 where none do.
+
+    The halves of a segment vary together from row to row, two segments do not: the width is the
+    largest power of two for which halves do, or that of the frame.
+
+    Parameters
+    ----------
+    pairs : sequence of ndarray of shape (2, M, N)
+    """
+    width, cols = 1, pairs[0].shape[2]
+    for candidate in [*(w for w in SEGMENTS_PX if w < cols), cols]:
+        products = []
+        for pair in pairs:
+            noise = np.diff(difference(*pair), axis=0)[::2]  # what rows have in common is no offset
+            blocks = noise[:, : cols // candidate * candidate].reshape(len(noise), -1, candidate)
+            # without the pixels in the middle, which share charge
+            halves = (blocks[..., : candidate // 2 - 2].mean(axis=2), blocks[..., candidate // 2 + 2 :].mean(axis=2))
+            products.append((halves[0] * halves[1]).ravel())
+        products = np.concatenate(products)
+        if products.mean() > SURE * products.std() / np.sqrt(products.size):
+            width = candidate
+    return width

@@ -1,0 +1,70 @@
+"""The camera as found on exposures whose camera the test chose."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from test_fresh_noise import cameras  # noqa: E402
+
+from temlib.fresh_noise import expose  # noqa: E402
+from temlib.own_camera import fit_own_camera, least_moved, segment_width  # noqa: E402
+from temlib.repeats import Field  # noqa: E402
+
+SHAPE = (256, 320)
+
+
+def field(unit_per_e=1.0, unit="e-", shape=SHAPE, **camera):
+    """Two exposures of film with darker rectangles, which give the fit a range of intensities."""
+    transmission = np.ones(shape, np.float32)
+    transmission[100:180, 50:150] = 0.4
+    transmission[20:60, 200:300] = 0.7
+    both = torch.from_numpy(transmission)[None, None].repeat(2, 1, 1, 1)
+    frames, _ = expose(both, cameras(2, **camera), 3)
+    return Field("simulated", unit_per_e * frames[:, 0].numpy(), [(0, 1, (0, 0))], unit)
+
+
+@pytest.mark.parametrize("width", [1, 16, 32, 64, 320])
+def test_the_width_of_segments_is_found(width):
+    camera = {"segment_px": width % 320, "segment_e": 0.85} if width > 1 else {"segment_e": 0.0}  # 0: the whole row
+    assert segment_width(least_moved([field(**camera)])) == width
+
+
+def test_a_camera_like_the_papers_is_found_as_it_is():
+    own = fit_own_camera([field()])
+    drawn = {name: values[0] for name, values in own.draw(1, np.random.default_rng(0)).items()}
+    assert drawn["white_e"] == pytest.approx(3.02, rel=0.05)
+    assert drawn["segment_e"] == pytest.approx(0.85, rel=0.1)
+    assert 1 + 1 / drawn["pulse_shape"] == pytest.approx(1.65, rel=0.1)
+    assert (drawn["segment_px"], bool(drawn["clipped"]), bool(drawn["counting"])) == (32, True, False)
+    assert own.doses_e == pytest.approx(4.5, rel=0.05)
+
+
+@pytest.mark.parametrize("unit_per_e", [1.0, 7.0])
+def test_a_camera_with_much_blur_and_no_clipping_is_found_whatever_its_gain(unit_per_e):
+    camera = {"dose_e_per_px": 20.0, "pulse_shape": 1 / 0.65, "white_e": 2.0, "blur_px": 0.4, "clipped": False}
+    own = fit_own_camera([field(unit_per_e, "counts" if unit_per_e > 1 else "e-", **camera)])
+    drawn = {name: values[0] for name, values in own.draw(1, np.random.default_rng(0)).items()}
+    assert own.unit_per_e == pytest.approx(unit_per_e, rel=0.25)
+    assert drawn["blur_px"] == pytest.approx(0.4, abs=0.05)
+    assert drawn["white_e"] == pytest.approx(2.0, abs=0.7)
+    assert 1 + 1 / drawn["pulse_shape"] == pytest.approx(1.65, rel=0.2)
+    assert not drawn["clipped"]
+
+
+def test_a_camera_that_counts_electrons_is_recognised():
+    electrons = np.random.default_rng(1).poisson(3.0, (2, 96, 130)).astype(np.float32)
+    own = fit_own_camera([Field("counted", electrons, [(0, 1, (0, 0))], "counts")])
+    assert own.counting
+    drawn = own.draw(5, np.random.default_rng(0))
+    assert np.isinf(drawn["pulse_shape"]).all()
+    assert not drawn["white_e"].any()
+
+
+def test_noise_that_no_camera_of_the_model_makes_is_said_and_the_training_s_cameras_are_drawn():
+    rng = np.random.default_rng(2)
+    frames = rng.normal(9, 1, (2, 96, 130)).astype(np.float32)  # less noise than 9 electrons have
+    own = fit_own_camera([Field("quiet", frames, [(0, 1, (0, 0))], "e-")])
+    assert own.camera is None
+    assert "does not describe" in own.sentence()
+    assert len(set(own.draw(50, rng)["white_e"])) > 10
