@@ -23,7 +23,9 @@ FIELDS_A_FILE = 200
 RESOLVED = 2e-4  # mean squared error, in units of the level, below which a sample is as good as done
 LEVEL_SPREAD = 0.1  # of the level's logarithm: another frame shows more or less of its film than a crop does
 BRIGHTEST = 3.0  # in units of the level, that a target may have
-SETTLED_SHARE = 0.3  # of the steps, the last ones, in which batch normalisation keeps its statistics
+# Of the steps, the last ones, in which batch normalisation keeps its statistics: those of a batch hang on its doses and
+# contrasts. When they settled, the mean error fell by 2.5 dB within 200 steps
+SETTLED_SHARE = 0.85
 AVERAGE_DECAY = 0.999
 STEPS_A_ROUND = 100  # between two checkpoints
 LIMITS = (
