@@ -27,7 +27,6 @@ BRIGHTEST = 3.0  # in units of the level, that a target may have
 # contrasts. When they settled, the mean error fell by 2.5 dB within 200 steps
 SETTLED_SHARE = 0.85
 AVERAGE_DECAY = 0.999
-STEPS_A_ROUND = 100  # between two checkpoints
 LIMITS = (
     "Bright-field TEM images of particles on a dry film. Not for liquid cells, lattice images, diffraction or STEM. "
     "What is smaller than 4 pixels, or hidden in the noise, may be lost or invented: measure on the raw frame."
@@ -108,28 +107,45 @@ def log_error(error):
 
 
 class LearnsFromSimulation(pl.LightningModule):
-    """Frames through random cameras against what they would be without noise, relative to the level."""
+    """Frames through random cameras against what they would be without noise, relative to the level.
 
-    def __init__(self, network, fields, *, seed, rounds, batch_size, crop_px, learning_rate, teacher=None):
+    Parameters
+    ----------
+    network : torch.nn.Module
+    fields : ndarray of shape (n, M, M)
+    seed : int
+    rounds, steps_a_round : int
+        A checkpoint is written after every round.
+    batch_size, crop_px : int
+    learning_rate : float
+        Its peak.
+    teacher : torch.nn.Module, optional
+        Whose output is as good a target as the truth.
+    """
+
+    def __init__(
+        self, network, fields, *, seed, rounds, steps_a_round, batch_size, crop_px, learning_rate, teacher=None
+    ):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
         self.average = torch.optim.swa_utils.AveragedModel(
             network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=True
         )
         self.fields = fields
-        self.seed, self.steps, self.learning_rate = seed, rounds * STEPS_A_ROUND, learning_rate
+        self.seed, self.learning_rate = seed, learning_rate
+        self.steps, self.steps_a_round = rounds * steps_a_round, steps_a_round
         self.batch = {"seed": seed, "batch_size": batch_size, "crop_px": crop_px}
         # in a list: not part of the checkpoint
         self.teacher = [] if teacher is None else [teacher.eval().to(memory_format=torch.channels_last)]
         self.history, self.losses = [], []
 
     def on_train_epoch_start(self):
-        if self.current_epoch * STEPS_A_ROUND >= (1 - SETTLED_SHARE) * self.steps:
+        if self.current_epoch * self.steps_a_round >= (1 - SETTLED_SHARE) * self.steps:
             keep_statistics(self.network)
 
     def train_dataloader(self):
-        first = self.current_epoch * STEPS_A_ROUND
-        return torch.utils.data.DataLoader(range(first, first + STEPS_A_ROUND), batch_size=None)
+        first = self.current_epoch * self.steps_a_round
+        return torch.utils.data.DataLoader(range(first, first + self.steps_a_round), batch_size=None)
 
     def training_step(self, step):
         transmission, cameras, misjudged = batch_of_step(self.fields, int(step), **self.batch)
@@ -173,7 +189,7 @@ class _EndOfRound(pl.Callback):
         self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer, module):
-        seconds = (time.perf_counter() - self.started) / STEPS_A_ROUND
+        seconds = (time.perf_counter() - self.started) / module.steps_a_round
         step, loss = trainer.global_step, float(torch.stack(module.losses).mean())
         module.losses = []
         module.history.append({"step": step, "loss": loss, "seconds_a_step": seconds})
@@ -204,7 +220,7 @@ def fit_from_simulation(module, checkpoint, *, precision, report=print):
     """
     checkpoint = Path(checkpoint)
     trainer = pl.Trainer(
-        max_epochs=module.steps // STEPS_A_ROUND,
+        max_epochs=module.steps // module.steps_a_round,
         accelerator="auto",
         devices=1,
         precision=precision,

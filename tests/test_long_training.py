@@ -3,7 +3,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from temlib import long_training  # noqa: E402
 from temlib.long_training import LearnsFromSimulation, batch_of_step, field_library, fit_from_simulation  # noqa: E402
 from temlib.plain_unet import PlainUNet  # noqa: E402
 
@@ -13,11 +12,6 @@ def fields(tmp_path_factory):
     return field_library(tmp_path_factory.mktemp("fields"), 5, seed=1, size_px=48, report=lambda line: None)
 
 
-@pytest.fixture(autouse=True)
-def short_rounds(monkeypatch):
-    monkeypatch.setattr(long_training, "STEPS_A_ROUND", 2)
-
-
 class CutOffError(Exception):
     pass
 
@@ -25,7 +19,7 @@ class CutOffError(Exception):
 def train(fields, checkpoint, *, stop_after=None):
     torch.manual_seed(0)
     module = LearnsFromSimulation(
-        PlainUNet(2, (4, 6), 1), fields, seed=1, rounds=3, batch_size=2, crop_px=32, learning_rate=1e-3
+        PlainUNet(2, (4, 6), 1), fields, seed=1, rounds=3, steps_a_round=2, batch_size=2, crop_px=32, learning_rate=1e-3
     )
 
     def report(line):

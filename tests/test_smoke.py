@@ -14,6 +14,7 @@ import pandas as pd
 import papermill
 import pytest
 import yaml
+from test_notebooks import saved_results
 
 from temlib.paths import NOTEBOOKS, PARAMS, ROOT, RUNS
 from temlib.settings import notebook_parameters, notebook_paths
@@ -37,9 +38,8 @@ def results(suffix):
 
 def test_every_result_that_a_notebook_saves_is_there(smoke):
     for notebook in notebook_paths():
-        stems = re.findall(r'record\.save\([^"]*?"(\w+)"', notebook.read_text().replace('\\"', '"'))
         optional = {"04_real_frames"}  # only where the real frames are beside this clone
-        missing = set(stems) - optional - results("csv").keys()
+        missing = saved_results(notebook).keys() - optional - results("csv").keys()
         assert not missing, f"{notebook.name}: {missing}"
 
 
