@@ -10,6 +10,7 @@ import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
 
+import numpy as np
 import openvino
 import torch
 from safetensors.torch import save_file
@@ -18,6 +19,8 @@ from temlib.paths import whole_file
 from temlib.plain_unet import gflop
 from temlib.preprocess import film_level
 from temlib.provenance import sha256
+
+HIT = 10.0  # in units of the film's level: what is brighter, X-ray hits, would stretch the integers' ranges
 
 
 def export(network, card_file, card, *, frames=None):
@@ -77,8 +80,13 @@ def quantised(model, frames):
         Counts or electrons.
     """
     import nncf
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     nncf.set_log_level(logging.ERROR)
-    relative = [(frame / film_level(frame))[None, None] for frame in frames.astype("float32")]
+    relative = [np.minimum(frame / film_level(frame), HIT)[None, None] for frame in frames.astype("float32")]
+    # by histograms: by extremes, fast lost 1.2 dB on real frames, and 0.6 dB at 1.5 electrons a pixel
+    ranges = nncf.AdvancedQuantizationParameters(
+        activations_range_estimator_params=RangeEstimatorParametersSet.HISTOGRAM
+    )
     with redirect_stdout(sys.stderr):  # its progress bars
-        return nncf.quantize(model, nncf.Dataset(relative), subset_size=len(relative))
+        return nncf.quantize(model, nncf.Dataset(relative), subset_size=len(relative), advanced_parameters=ranges)
