@@ -37,6 +37,16 @@ def _one_sentence():
         raise typer.Exit(2) from error
 
 
+def _found(inputs):
+    """Files and movies that the arguments of a command name, and how many of these were refused."""
+    from temlib.movies import find
+
+    paths, refusals = find(inputs)
+    for sentence in refusals:
+        _refuse(sentence)
+    return paths, len(refusals)
+
+
 @app.command()
 def simulate(
     folder: Annotated[Path, typer.Argument(help="Receives fields.csv, truth.csv and the frames.")],
@@ -142,16 +152,14 @@ def denoise(
 
     from temlib import networks
     from temlib.denoising import denoise_file
-    from temlib.movies import find, stem_of
+    from temlib.movies import stem_of
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that half files are cleared away
     with _one_sentence():
         network = networks.load(model)
         output.mkdir(parents=True, exist_ok=True)
-    paths, refusals = find(inputs)
-    for sentence in refusals:
-        _refuse(sentence)
-    done, failed = 0, len(refusals)
+    paths, failed = _found(inputs)
+    done = 0
     for path in paths:
         with tqdm(desc=stem_of(path), unit="image", delay=1, disable=None) as bar:
 
@@ -205,12 +213,9 @@ def adapt(
     from tqdm import tqdm
 
     from temlib.adapt import adapt_files
-    from temlib.movies import find
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    paths, refusals = find(inputs)
-    for sentence in refusals:
-        _refuse(sentence)
+    paths, refused = _found(inputs)
     if not paths:
         raise typer.Exit(2)
     bar_format = "{l_bar}{bar}| {n:.0f}/{total:.0f} s{postfix}"
@@ -234,7 +239,7 @@ def adapt(
         _refuse(sentence)
     state = "better than" if card["adaptation"]["score"]["improved"] else "unchanged from"
     print(f"{output}: {state} {card['adapted_from']['name']}; use it with: temlib denoise --model {output}")
-    if refusals or unused:
+    if refused or unused:
         raise typer.Exit(1)
 
 
