@@ -21,14 +21,19 @@ from temlib.wide_phantom import DIAMETER_PX, PIXEL_SIZE_NM, learning_field
 
 FIELDS_A_FILE = 200
 RESOLVED = 2e-4  # mean squared error, in units of the level, below which a sample is as good as done
-LEVEL_SPREAD = 0.1  # of the level's logarithm: another frame shows more or less of its film than a crop does
-BRIGHTEST = 3.0  # in units of the level, that a target may have
+# The light on a crop, against that on its whole frame: spread of the logarithm of its mean; of its slope from edge to
+# edge; and how much darker the middles of the edges are than the centre. The paper's frames vary by 12 to 18 %
+LIGHT_SPREAD, LIGHT_SLOPE, LIGHT_BOW = 0.05, 0.04, (-0.03, 0.06)
+# Spread of the logarithm of the level that a frame is divided by, against its film's, and the share of samples that
+# have it: about right in most frames, by far not where particles hide the film
+LEVEL_SPREAD, MISJUDGED_SPREAD, MISJUDGED_SHARE = 0.02, 0.2, 0.2
 # Of the steps, the last ones, in which batch normalisation keeps its statistics: those of a batch hang on its doses and
 # contrasts. When they settled, the mean error fell by 2.5 dB within 200 steps
 SETTLED_SHARE = 0.85
 AVERAGE_DECAY = 0.999
 LIMITS = (
     "Bright-field TEM images of particles on a dry film. Not for liquid cells, lattice images, diffraction or STEM. "
+    "Uneven light is evened out, and with it what changes as slowly across the frame. "
     "What is smaller than 4 pixels, or hidden in the noise, may be lost or invented: measure on the raw frame."
 )
 
@@ -69,11 +74,13 @@ def field_library(folder, n_fields, *, seed, size_px, jobs=1, report=print):
 
 
 def batch_of_step(fields, step, *, seed, batch_size, crop_px):
-    """Turned crops of random fields, and their cameras: a function of (seed, step).
+    """Turned crops of random fields, the light on them, and their cameras: a function of (seed, step).
 
     Returns
     -------
     transmission : torch.Tensor of shape (batch_size, 1, crop_px, crop_px)
+    light : torch.Tensor of that shape
+        Relative to the mean over their whole frame.
     cameras : dict
         See `fresh_noise.draw_cameras`.
     misjudged : torch.Tensor of shape (batch_size, 1, 1, 1)
@@ -85,9 +92,45 @@ def batch_of_step(fields, step, *, seed, batch_size, crop_px):
         row, col = rng.integers(0, fields.shape[1] - crop_px + 1, 2)
         crop = np.rot90(fields[index, row : row + crop_px, col : col + crop_px], rng.integers(4))
         crops.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
-    misjudged = np.exp(rng.normal(0, LEVEL_SPREAD, (batch_size, 1, 1, 1))).astype(np.float32)
-    cameras = draw_cameras(batch_size, rng)
-    return torch.from_numpy(np.stack(crops)[:, None].astype(np.float32)), cameras, torch.from_numpy(misjudged)
+    hidden = rng.random(batch_size) < MISJUDGED_SHARE
+    misjudged = np.exp(rng.normal(0, np.where(hidden, MISJUDGED_SPREAD, LEVEL_SPREAD)))
+    transmission, light, misjudged = (
+        torch.from_numpy(np.asarray(values, np.float32))
+        for values in (np.stack(crops)[:, None], _light(batch_size, crop_px, rng), misjudged[:, None, None, None])
+    )
+    return transmission, light, draw_cameras(batch_size, rng), misjudged
+
+
+def _light(n, size_px, rng):
+    """Smooth light on n crops, (n, 1, size_px, size_px)."""
+    along = np.linspace(-0.5, 0.5, size_px)
+    mean, slopes = np.exp(rng.normal(0, LIGHT_SPREAD, (n, 1))), rng.normal(0, LIGHT_SLOPE, (2, n, 1))
+    bow = 4 * rng.uniform(*LIGHT_BOW, (n, 1))
+    rows, cols = (slope * along - bow * (along**2 - 1 / 12) for slope in slopes)
+    return (mean[:, :, None] * (1 + rows[:, :, None] + cols[:, None, :]))[:, None]
+
+
+def relative_to_film(transmission, light, cameras, misjudged, *, generator_seed):
+    """Frames as a network is given them, and what it is to make of them.
+
+    The target knows no light: it is even, and on the scale of the whole frame.
+
+    Parameters
+    ----------
+    transmission, light, cameras, misjudged
+        Of `batch_of_step`.
+    generator_seed : int
+
+    Returns
+    -------
+    frames, target : torch.Tensor of shape (n, 1, M, N)
+        Both relative to the level.
+    """
+    frames, expected = expose(transmission * light, cameras, generator_seed)
+    dose = torch.as_tensor(cameras["dose_e_per_px"], dtype=torch.float32, device=light.device).view(-1, 1, 1, 1)
+    # that of the film were there nothing on it: the level of a crop that is mostly covered would be anything
+    level = film_level(frames + dose * light - expected) / light.mean((-2, -1), keepdim=True) * misjudged
+    return frames / level, dose * transmission / level
 
 
 def learnt_ranges():
@@ -148,17 +191,16 @@ class LearnsFromSimulation(pl.LightningModule):
         return torch.utils.data.DataLoader(range(first, first + self.steps_a_round), batch_size=None)
 
     def training_step(self, step):
-        transmission, cameras, misjudged = batch_of_step(self.fields, int(step), **self.batch)
-        frames, expected = expose(transmission.to(self.device), cameras, self.seed * 1_000_003 + int(step))
-        level = film_level(frames) * misjudged.to(self.device)
-        # a crop that shows next to no film would be scaled beyond all others, and spoil the statistics of batch norm
-        level = level.maximum(expected.amax((-2, -1), keepdim=True) / BRIGHTEST)
-        relative = (frames / level).contiguous(memory_format=torch.channels_last)
-        output = self.network(relative).float()
-        loss = log_error(output - expected / level)
+        crops, light, cameras, misjudged = batch_of_step(self.fields, int(step), **self.batch)
+        crops, light, misjudged = (x.to(self.device) for x in (crops, light, misjudged))
+        seed = self.seed * 1_000_003 + int(step)
+        frames, target = relative_to_film(crops, light, cameras, misjudged, generator_seed=seed)
+        frames = frames.contiguous(memory_format=torch.channels_last)
+        output = self.network(frames).float()
+        loss = log_error(output - target)
         if self.teacher:
             with torch.no_grad():
-                taught = self.teacher[0].to(self.device)(relative).float()
+                taught = self.teacher[0].to(self.device)(frames).float()
             loss = (loss + log_error(output - taught)) / 2
         self.losses.append(loss.detach())
         return loss

@@ -227,7 +227,7 @@ def second_field(seed, index, *, size_px, pixel_size_nm, material):
     Returns
     -------
     transmission : ndarray of float32, shape (size_px, size_px)
-        Intensity relative to the empty film, illumination included; above 1 in holes and fringes.
+        Intensity relative to the empty film; above 1 in holes and fringes.
     truth : pandas.DataFrame
         The particles whose centres are in the field: row_px, col_px and diameter_nm (centre of their
         shadow, and of the circle of its area, also where it leaves the field or is overlapped),
@@ -261,9 +261,7 @@ def second_field(seed, index, *, size_px, pixel_size_nm, material):
     phase = noise + gaussian_filter(phase, width_nm / step, mode="wrap")
     image = propagate(depth, phase, step, defocus_nm=defocus, angle_rad=rng.uniform(2e-5, 2e-4))
     inside = slice(before, before + fine * size_px)
-    along, tilt, bow = np.linspace(-1, 1, size_px), rng.normal(0, 0.012, (2, 1)), rng.normal(0, 0.008, (2, 1))
-    beam = 1 + np.add.outer(*(tilt * along + bow * (along**2 - 1 / 3)))
-    transmission = bin_area(image[inside, inside], fine) * beam
+    transmission = bin_area(image[inside, inside], fine)
     truth = pd.DataFrame(rows, columns=COLUMNS).astype({"row_px": float, "col_px": float})
     # a pixel's number is that of its centre, on the fine grid and on the coarse one
     truth[["row_px", "col_px"]] = (truth[["row_px", "col_px"]] - before + 0.5) / fine - 0.5

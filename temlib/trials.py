@@ -15,7 +15,7 @@ from temlib import camera, filters, phantom, quality, quality_tables
 from temlib.exposed_images import transmission_of
 from temlib.paths import whole_file
 from temlib.preprocess import bin_area
-from temlib.simulate import field_rng, illumination
+from temlib.simulate import field_rng
 
 OVERSAMPLING = 4  # of the phantom's grid
 CAMERAS = ("clipped", "unclipped", "counting")
@@ -29,7 +29,7 @@ TRANSMISSION_BINS = np.arange(0.0, 1.15, 0.1)
 
 
 def paper_field(seed, index, *, size_px, pixel_size_nm, material):
-    """Transmission, illumination included, of one field of the paper's specimens, and what is in it.
+    """Transmission of one field of the paper's specimens, and what is in it.
 
     As `second_phantom.second_field`: a function of its arguments; float32 (size_px, size_px) and a table.
     """
@@ -43,8 +43,7 @@ def paper_field(seed, index, *, size_px, pixel_size_nm, material):
         fringe_strength=rng.uniform(0.0, 0.6),
         rng=rng,
     )
-    beam = illumination((size_px, size_px), rng)
-    return bin_area(film, OVERSAMPLING) * beam, phantom.truth_table(f"{material}_{index}", particles)
+    return bin_area(film, OVERSAMPLING), phantom.truth_table(f"{material}_{index}", particles)
 
 
 def recorded_fields(images):

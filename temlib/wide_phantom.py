@@ -11,7 +11,6 @@ from scipy.ndimage import gaussian_filter
 
 from temlib.phantom import facet_thickness, transmission
 from temlib.preprocess import bin_area
-from temlib.simulate import illumination
 
 OVERSAMPLING = 2
 DIAMETER_PX = (4.0, 150.0)
@@ -34,7 +33,7 @@ def learning_field(seed, index, size_px):
     Returns
     -------
     ndarray of float32, shape (size_px, size_px)
-        Expected intensity relative to the empty film: transmission times illumination.
+        Transmission: expected intensity relative to the empty film, above 1 in holes and fringes.
     """
     rng = np.random.default_rng([seed, index])
     edge = size_px * OVERSAMPLING
@@ -65,7 +64,7 @@ def learning_field(seed, index, size_px):
         film *= 1 + rng.uniform(0.02, 0.3) * _region(rng, edge, curved=True)
     if rng.random() < BAR_SHARE:
         film *= 1 - rng.uniform(0.85, 1.0) * _region(rng, edge, curved=False)
-    return bin_area(film * illumination((edge, edge), rng), OVERSAMPLING)
+    return bin_area(film, OVERSAMPLING)
 
 
 def _log_uniform(rng, low, high):
