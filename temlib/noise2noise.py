@@ -8,14 +8,14 @@ the checkpoint.
 
 import math
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from temlib.errors import ModelFileError, TemlibError
-from temlib.fresh_noise import expose
-from temlib.long_training import BRIGHTEST, batch_of_step
+from temlib.long_training import batch_of_step, relative_to_film
 from temlib.paths import whole_file
 from temlib.preprocess import film_level
 from temlib.training import keep_statistics, resolve_precision
@@ -24,7 +24,7 @@ CROP_PX = 192
 CROPS = 4  # of frames, and as many of simulated ones, in a step
 LEARNING_RATE = 6e-4
 WARM_UP = 0.05  # share of the training
-SCALE_RATE = 10  # the two numbers of a field learn faster than the network
+LIGHT_RATE = 10  # the light on a field, seven numbers, is learnt faster than the network
 SHAPE_OF_LOSS = 0.1  # of simulated samples; below this error, in units of the level, it is quadratic
 REAL_WEIGHT = 4.0  # of the squared error, whose noise-free part curves a fifth as much as the simulated loss
 AVERAGE_DECAY = 0.99
@@ -84,23 +84,30 @@ class Samples:
             Relative to the level of their frames.
         level : torch.Tensor of shape (n, 1, 1, 1)
             Of the frames that are wanted [e-/px].
+        terms : torch.Tensor of shape (n, 6, *crop_px)
+            Of the light on the frames that are wanted, see `light_terms`.
         index : torch.Tensor of shape (n,)
             Of their fields.
         """
-        given, wanted, level, index = [], [], [], []
+        given, wanted, level, terms, index = [], [], [], [], []
         for k, i, j, shift in (self.pairs[p] for p in rng.integers(0, len(self.pairs), n)):
             if rng.random() < 0.5:
                 i, j, shift = j, i, (-shift[0], -shift[1])
             frames, levels = self.fields[k].frames, self.levels[k]
             row, col = self._place(frames.shape, shift, rng)
-            flip = np.s_[:: rng.choice((1, -1)), :: rng.choice((1, -1))]  # keeps segments; a quarter turn does not
-            for crops, frame, at in ((given, i, (row, col)), (wanted, j, (row + shift[0], col + shift[1]))):
-                crop = frames[frame, at[0] : at[0] + self.crop_px[0], at[1] : at[1] + self.crop_px[1]]
-                crops.append(crop[flip] / levels[frame])
+            flip = np.s_[..., :: rng.choice((1, -1)), :: rng.choice((1, -1))]  # keeps segments; a quarter turn does not
+            here, there = (
+                np.s_[..., at[0] : at[0] + self.crop_px[0], at[1] : at[1] + self.crop_px[1]]
+                for at in ((row, col), (row + shift[0], col + shift[1]))
+            )
+            given.append(frames[i][here][flip] / levels[i])
+            wanted.append(frames[j][there][flip] / levels[j])
+            terms.append(light_terms(frames.shape[1:])[there][flip])
             level.append(levels[j] / self.own.unit_per_e)
             index.append(k)
         given, wanted = (torch.from_numpy(np.stack(crops)[:, None]) for crops in (given, wanted))
-        return given, wanted, torch.tensor(np.array(level, np.float32)).view(-1, 1, 1, 1), torch.tensor(index)
+        level = torch.tensor(np.array(level, np.float32)).view(-1, 1, 1, 1)
+        return given, wanted, level, torch.from_numpy(np.stack(terms)), torch.tensor(index)
 
     def _place(self, shape, shift, rng):
         """First row and column of a crop that lies in both frames, its ends where segments end."""
@@ -117,6 +124,13 @@ class Samples:
 
 def _farthest(field, axis):
     return max(abs(shift[axis]) for *_, shift in field.pairs)
+
+
+@cache
+def light_terms(shape):
+    """Powers of row and column, from -1 to 1, up to the second, which make up a smooth light; float32 (6, M, N)."""
+    row, col = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), indexing="ij")
+    return np.stack([np.ones_like(row), row, col, row**2, row * col, col**2])
 
 
 def clipped_mean(mean_e, own):
@@ -171,14 +185,15 @@ def adapt_network(
     samples = Samples(fields, own, network.stride_px, rows)
     network.to(device, memory_format=torch.channels_last).train()
     keep_statistics(network)
-    scales = torch.nn.Parameter(torch.tensor([[1.0, 0.0]] * len(fields), device=device))  # and offsets
+    # what the light adds to its terms, and an offset
+    lights = torch.nn.Parameter(torch.zeros(len(fields), 7, device=device))
     averaging = torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE_DECAY)
     average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=averaging)
     groups = [{"params": network.parameters(), "part": 1}]
-    groups.append({"params": [scales], "part": SCALE_RATE, "weight_decay": 0.0})
+    groups.append({"params": [lights], "part": LIGHT_RATE, "weight_decay": 0.0})
     optimiser = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=1e-4)
     parts = {"network": network, "average": average, "optimiser": optimiser}
-    step, spent = _resume(checkpoint, key, parts, scales)
+    step, spent = _resume(checkpoint, key, parts, lights)
     begun = saved = time.perf_counter()
     total, most = seconds or steps, samples.most_steps
 
@@ -189,7 +204,7 @@ def adapt_network(
         for group in optimiser.param_groups:
             group["lr"] = LEARNING_RATE * group["part"] * _rate(done)
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            loss = _loss(network, scales, samples, simulated, own, seed, step)
+            loss = _loss(network, lights, samples, simulated, own, seed, step)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -199,10 +214,10 @@ def adapt_network(
         if progress:
             progress(done * total, total, float(loss.detach()))
         if (now := time.perf_counter()) - saved > SAVE_S:
-            _save(checkpoint, key, parts, scales, step, spent + now - begun)
+            _save(checkpoint, key, parts, lights, step, spent + now - begun)
             saved = now
     spent += time.perf_counter() - begun
-    _save(checkpoint, key, parts, scales, step, spent)
+    _save(checkpoint, key, parts, lights, step, spent)
     network.load_state_dict(average.module.state_dict())
     network.eval()
     return step, spent
@@ -213,20 +228,21 @@ def _rate(done):
     return min(1.0, (done + 1e-3) / WARM_UP) * (1 + math.cos(math.pi * done)) / 2
 
 
-def _loss(network, scales, samples, simulated, own, seed, step):
+def _loss(network, lights, samples, simulated, own, seed, step):
     rng = np.random.default_rng([seed, step])
-    device = scales.device
-    given, wanted, level, index = (x.to(device) for x in samples.draw(CROPS, rng))
+    device = lights.device
+    given, wanted, level, terms, index = (x.to(device) for x in samples.draw(CROPS, rng))
     output = network(given.contiguous(memory_format=torch.channels_last)).float()
-    scale, offset = scales[index].view(-1, 2, 1, 1, 1).unbind(1)
-    real = ((scale * clipped_mean(output * level, own) / level + offset - wanted) ** 2).mean()
+    light, offset = lights[index].view(-1, 7, 1, 1).split((6, 1), dim=1)
+    light = 1 + (light * terms).sum(1, keepdim=True)
+    real = ((clipped_mean(light * output * level, own) / level + offset - wanted) ** 2).mean()
     crop_px = min(CROP_PX, simulated.shape[1]) // network.stride_px * network.stride_px
-    transmission, _, misjudged = batch_of_step(simulated, step, seed=seed, batch_size=CROPS, crop_px=crop_px)
-    frames, expected = expose(transmission.to(device), own.draw(CROPS, rng), seed * 1_000_003 + step)
-    level = film_level(frames) * misjudged.to(device)
-    level = level.maximum(expected.amax((-2, -1), keepdim=True) / BRIGHTEST)  # as in the shipped networks' training
-    output = network((frames / level).contiguous(memory_format=torch.channels_last)).float()
-    return REAL_WEIGHT * real + _robust_l1(output - expected / level)
+    drawn = batch_of_step(simulated, step, seed=seed, batch_size=CROPS, crop_px=crop_px)
+    crops, light, misjudged = (drawn[i].to(device) for i in (0, 1, 3))
+    cameras = own.draw(CROPS, rng)
+    frames, target = relative_to_film(crops, light, cameras, misjudged, generator_seed=seed * 1_000_003 + step)
+    output = network(frames.contiguous(memory_format=torch.channels_last)).float()
+    return REAL_WEIGHT * real + _robust_l1(output - target)
 
 
 def _robust_l1(error):
@@ -234,23 +250,23 @@ def _robust_l1(error):
     return (torch.sqrt(error**2 + SHAPE_OF_LOSS**2) - SHAPE_OF_LOSS).mean()
 
 
-def _save(checkpoint, key, parts, scales, step, spent):
+def _save(checkpoint, key, parts, lights, step, spent):
     stored = {name: part.state_dict() for name, part in parts.items()}
     with whole_file(checkpoint) as partial:
-        torch.save({**stored, "scales": scales.detach(), "key": key, "step": step, "seconds": spent}, partial)
+        torch.save({**stored, "lights": lights.detach(), "key": key, "step": step, "seconds": spent}, partial)
 
 
-def _resume(checkpoint, key, parts, scales):
+def _resume(checkpoint, key, parts, lights):
     """Put what a checkpoint of the same key holds in its place; step and seconds that were spent."""
     if not checkpoint.is_file():
         return 0, 0.0
     try:
-        stored = torch.load(checkpoint, map_location=scales.device, weights_only=True)
+        stored = torch.load(checkpoint, map_location=lights.device, weights_only=True)
         if stored["key"] != key:
             return 0, 0.0
         for name, part in parts.items():
             part.load_state_dict(stored[name])
-        scales.data.copy_(stored["scales"])
+        lights.data.copy_(stored["lights"])
     except Exception as error:  # torch raises whatever the damaged bytes lead it to
         raise ModelFileError(
             f"{checkpoint.name} is damaged ({type(error).__name__}): delete it, and the adaptation starts from the "

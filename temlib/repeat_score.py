@@ -8,7 +8,7 @@ import torch
 
 from temlib.inference import denoise_image
 from temlib.networks import Network
-from temlib.noise2noise import clipped_mean
+from temlib.noise2noise import clipped_mean, light_terms
 from temlib.preprocess import bin_area, film_level
 from temlib.repeats import overlap
 
@@ -20,7 +20,7 @@ BETTER = 2.0  # standard errors by which the score must fall
 def errors(network, fields, own, *, rows=0.0):
     """How badly each denoised frame predicts the other raw frame of its pair, block by block.
 
-    One scale and one offset a direction are fitted, and what the camera's clipping does to a mean is
+    A smooth light and one offset a direction are fitted, and what the camera's clipping does to a mean is
     done to the prediction too. The noise of the raw frame is in the result, whatever the network.
 
     Parameters
@@ -66,8 +66,9 @@ def _squares(given, wanted, shift, network, own, first):
     level_e = level / own.unit_per_e
     read = clipped_mean(torch.from_numpy(output * level_e), own).numpy() / level_e
     seen, other = overlap(read[first:], wanted[first:] / level, shift)
-    slope, offset = np.polyfit(seen.ravel().astype(float), other.ravel().astype(float), 1)
-    return (slope * seen + offset - other) ** 2
+    terms = np.concatenate([light_terms(seen.shape) * seen, np.ones((1, *seen.shape))]).reshape(7, -1).T
+    fitted = terms @ np.linalg.lstsq(terms, other.ravel().astype(float), rcond=None)[0]
+    return (fitted.reshape(seen.shape) - other) ** 2
 
 
 def compare(before, after):

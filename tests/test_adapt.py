@@ -99,7 +99,7 @@ def numbered(shift):
 @pytest.mark.parametrize("shift", [(0, 0), (7, -40), (-3, 64)])
 def test_crops_of_a_pair_show_the_same_place_and_begin_and_end_with_a_segment(shift):
     samples = Samples([numbered(shift)], ONEVIEW, 32, rows=0.9)
-    given, wanted, level, _ = samples.draw(20, np.random.default_rng(0))
+    given, wanted, level, *_ = samples.draw(20, np.random.default_rng(0))
     assert given.shape == (20, 1, *samples.crop_px)
     level = level.numpy()
     other = np.where(np.isclose(level, samples.levels[0][1]), samples.levels[0][0], samples.levels[0][1])
@@ -184,7 +184,13 @@ def test_the_statistics_of_batch_normalisation_are_kept(movie, simulated, tmp_pa
         assert torch.equal(tensor, after[name]) == ("running" in name or "num_batches" in name), name
 
 
-def test_the_score_of_the_truth_is_the_noise_of_the_raw_frame(truth, movie):
+@pytest.mark.parametrize("slope", [0.0, 0.3])
+def test_the_score_of_the_truth_is_the_noise_of_the_raw_frame_however_uneven_its_light(truth, slope):
+    light = 1 + slope * np.linspace(-0.5, 0.5, ROWS, dtype=np.float32)[:, None]
+    transmission = torch.from_numpy(truth / 20.0 * light)[None, None].repeat(2, 1, 1, 1)
+    frames, expected = (x[:, 0].numpy() for x in expose(transmission, cameras(2, **OTHER_CAMERA), 5))
+    movie = Field("movie", frames, [(0, 1, (0, 0))], "e-")
+
     class Truth(torch.nn.Module):
         stride_px = halo_px = 32
 
@@ -197,7 +203,7 @@ def test_the_score_of_the_truth_is_the_noise_of_the_raw_frame(truth, movie):
 
     own = OwnCamera(1.0, np.array([20.0]), None, (0.0, 0.0), 1, False, False)
     score = errors(Truth(), [movie], own).mean()
-    noise = np.mean([np.var(frame - truth) / np.square(adapt_level(frame)) for frame in movie.frames])
+    noise = np.mean([np.var(f - e) / np.square(adapt_level(f)) for f, e in zip(frames, expected, strict=True)])
     assert score == pytest.approx(noise, rel=0.02)
 
 

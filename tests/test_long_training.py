@@ -3,7 +3,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from temlib.long_training import LearnsFromSimulation, batch_of_step, field_library, fit_from_simulation  # noqa: E402
+from test_fresh_noise import cameras  # noqa: E402
+
+from temlib.long_training import (  # noqa: E402
+    LearnsFromSimulation,
+    batch_of_step,
+    field_library,
+    fit_from_simulation,
+    relative_to_film,
+)
 from temlib.plain_unet import PlainUNet  # noqa: E402
 
 
@@ -39,14 +47,35 @@ def test_fields_that_are_there_are_not_drawn_again(tmp_path):
 
 def test_a_batch_is_a_function_of_seed_and_step(fields):
     options = {"seed": 3, "batch_size": 4, "crop_px": 32}
-    (one, cameras, level), (again, _, level_again), (other, *_) = (
-        batch_of_step(fields, step, **options) for step in (7, 7, 8)
-    )
-    assert one.shape == (4, 1, 32, 32)
+    (one, light, cameras, level), again, other = (batch_of_step(fields, step, **options) for step in (7, 7, 8))
+    assert one.shape == light.shape == (4, 1, 32, 32)
     assert cameras["dose_e_per_px"].shape == (4,)
-    assert torch.equal(one, again)
-    assert torch.equal(level, level_again)
-    assert not torch.equal(one, other)
+    assert torch.equal(one, again[0])
+    assert torch.equal(light, again[1])
+    assert torch.equal(level, again[3])
+    assert not torch.equal(one, other[0])
+
+
+def test_uneven_light_is_in_the_frame_and_not_in_the_target():
+    transmission = torch.ones(1, 1, 96, 128)
+    transmission[..., 30:60, 20:50] = 0.4
+    light = torch.linspace(0.8, 1.2, 128).expand(1, 1, 96, 128)
+    bright = cameras(1, dose_e_per_px=5000.0)
+    frames, target = relative_to_film(transmission, light, bright, torch.ones(1, 1, 1, 1), generator_seed=1)
+    # seven tenths of the film are darker than light of 0.8 + 0.7 * 0.4, so that is its level
+    np.testing.assert_allclose(target[0, 0], transmission[0, 0] / 1.08, rtol=0.01)
+    smooth = frames[0, 0].view(96, 8, 16).mean((0, 2)) / target[0, 0].view(96, 8, 16).mean((0, 2))
+    np.testing.assert_allclose(smooth[-2:], [1.125, 1.175], rtol=0.01)
+
+
+def test_a_frame_whose_level_is_misjudged_gets_a_target_on_the_same_scale():
+    crops, light = torch.full((1, 1, 64, 64), 0.8), torch.ones(1, 1, 64, 64)
+    both = [
+        relative_to_film(crops, light, cameras(1, dose_e_per_px=50.0), torch.full((1, 1, 1, 1), by), generator_seed=1)
+        for by in (1.0, 1.25)
+    ]
+    for right, wrong in zip(*both, strict=True):
+        np.testing.assert_allclose(right, 1.25 * wrong, rtol=1e-5)
 
 
 def test_a_training_that_was_cut_off_ends_with_the_same_weights(fields, tmp_path):
