@@ -21,7 +21,7 @@ from temlib.provenance import sha256
 from temlib.repeats import read_fields
 
 KEPT_ASIDE = 0.2  # of the rows of every field, the last ones, where no whole field is kept aside
-SIMULATED, SIMULATED_PX = 600, 256  # fields to expose, and their edge
+SIMULATED, SIMULATED_PX = 300, 256  # fields to expose, and their edge
 MOST_QUANTISED = 8  # frames
 LIMITS = "Adapted to one camera at one dose and to one specimen: for others take the network that it is from."
 

@@ -1,7 +1,7 @@
 """What an output on real frames is worth where no truth is known: correlation, flat film, stripes, borders, inventions.
 
-Every score compares with a *raw* exposure that the output was not made from, or looks at film that a
-reference shows to be empty; no two outputs are compared, since they may share a prior. Arrays in, numbers
+Every score compares with a *raw* exposure that the output was not made from, or with an HDE frame, or looks at film
+that a reference shows to be empty; no two outputs are compared, since they may share a prior. Arrays in, numbers
 out: knows no network, no file.
 """
 
@@ -12,10 +12,11 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.signal.windows import tukey
 from skimage.draw import disk
 
+from temlib import filters
 from temlib.camera import ONEVIEW_BIN8
 from temlib.particles import BEAM_SIGMA_NM, find_particles
 from temlib.preprocess import background_level
-from temlib.real_score import CUT_PX, PANEL_SHAPE, best_fit, block_mean
+from temlib.real_score import CUT_PX, PANEL_SHAPE, best_fit, block_mean, residual_variance
 
 AWAY_NM = 30.0  # of a particle, in which a blur or the drift between two frames is no fault of the film
 GRAIN_PX = 3.0  # rougher than this, in pixels of the LDE frame, is what the eye takes for uneven film
@@ -226,8 +227,33 @@ def band_mean(correlation):
     return correlation.loc[correlation["frequency_per_nm"].between(low, high), "frc"].mean()
 
 
-def scores(image, other, films, *, pixel_size_nm, segment_px=ONEVIEW_BIN8.segment_width_px):
-    """All scores of one output that need no reference but the other raw exposure.
+def best_filtered(method, frame, other):
+    """A frame through a filter with the width that serves this very frame best.
+
+    Parameters
+    ----------
+    method : str
+        See `filters.filter_frame`.
+    frame, other : ndarray of shape (M, N)
+        Two raw exposures of a field [e-/px]; the second one judges.
+
+    Returns
+    -------
+    image : ndarray of shape (M, N) [e-/px]
+        What the camera clips at zero is undone.
+    width : float
+        With which the least residual variance is left.
+    """
+    level, judge = background_level(frame, 4.0), block_mean(other)
+    tried = {}
+    for width in (filters.WIDTHS | filters.PATCH_WIDTHS)[method]:
+        image = filters.unclip(level) * filters.filter_frame(method, frame, level, width)
+        tried[residual_variance(block_mean(image), judge)] = image, width
+    return tried[min(tried)]
+
+
+def scores(image, other, films, hde_panel=None, *, pixel_size_nm, segment_px=ONEVIEW_BIN8.segment_width_px):
+    """All scores of one output.
 
     Parameters
     ----------
@@ -237,6 +263,8 @@ def scores(image, other, films, *, pixel_size_nm, segment_px=ONEVIEW_BIN8.segmen
         The raw other exposure [e-/px].
     films : tuple of ndarray
         See `film_masks`.
+    hde_panel : ndarray of `real_score.PANEL_SHAPE`, optional
+        On a scale from 0 to 1.
     pixel_size_nm : float
         Of `other`.
     segment_px : int
@@ -245,7 +273,7 @@ def scores(image, other, films, *, pixel_size_nm, segment_px=ONEVIEW_BIN8.segmen
     Returns
     -------
     row : dict
-        residual_variance_e2 and correlation (`band_mean`); roughness and the numbers of `blobs`, on the grid of
+        residual_variance_e2 and correlation (`band_mean`); psnr_panel_db, NaN without a panel; roughness and the numbers of `blobs`, on the grid of
         the panels, of a panel after the best affine fit to `other`; stripes and border_step.
     correlation : pandas.DataFrame
         See `ring_correlation`.
@@ -255,7 +283,9 @@ def scores(image, other, films, *, pixel_size_nm, segment_px=ONEVIEW_BIN8.segmen
     raw, film = block_mean(other)[inside], films[1][inside]
     is_panel = image.shape == PANEL_SHAPE
     fitted = best_fit(image if is_panel else block_mean(image), block_mean(other))
-    row = {"residual_variance_e2": np.mean((raw - fitted) ** 2)}
+    row = {"residual_variance_e2": np.mean((raw - fitted) ** 2), "psnr_panel_db": np.nan}
+    if hde_panel is not None:
+        row["psnr_panel_db"] = -10 * np.log10(residual_variance(image if is_panel else block_mean(image), hde_panel))
     if is_panel:
         correlation = ring_correlation(fitted, raw, pixel_size_nm=nm)
         flat = fitted

@@ -28,7 +28,7 @@ def denoise_image(image, network):
     Returns
     -------
     ndarray of float32, shape (M, N)
-        Expected intensity without noise, in the unit of `image`.
+        Expected intensity without noise and under even light, in the unit of `image`.
 
     Notes
     -----

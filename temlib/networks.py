@@ -1,6 +1,6 @@
 """The shipped networks on this machine: a card, and what runs it. Needs no torch.
 
-A network maps frames relative to the level of their film to the expected intensity on the same scale.
+A network maps frames relative to the level of their film to the transmission, on the same scale.
 OpenVINO runs it on a CPU; where torch and a CUDA GPU are there, torch does.
 """
 

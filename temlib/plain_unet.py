@@ -76,7 +76,7 @@ class PlainUNet(nn.Module):
         return -(-reach // self.stride_px) * self.stride_px
 
     def forward(self, frames):
-        """(n, 1, M, N) relative to the level, to expected intensity relative to the level."""
+        """(n, 1, M, N) relative to the level, to the transmission on the same scale."""
         x = nn.functional.pixel_unshuffle(frames - 1, self.stem)  # so that zeros beyond the border are film
         skips = []
         for i, block in enumerate(self.encoder):

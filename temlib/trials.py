@@ -6,6 +6,7 @@ are tuned on other fields of the same material and dose, which no network is tol
 
 import hashlib
 import importlib.util
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -18,7 +19,17 @@ from temlib.preprocess import bin_area
 from temlib.simulate import field_rng
 
 OVERSAMPLING = 4  # of the phantom's grid
-CAMERAS = ("clipped", "unclipped", "counting")
+CAMERAS = ("clipped", "unclipped", "counting")  # that filters and networks are compared on
+# Outside of what the shipped networks learn from (`fresh_noise.RANGES`) in noise, blur and width of its segments
+OTHER_CAMERA = replace(
+    camera.ONEVIEW_BIN8,
+    pulse_shape=0.5,
+    white_counts=8 * camera.ONEVIEW_BIN8.counts_per_e,
+    segment_counts=2 * camera.ONEVIEW_BIN8.counts_per_e,
+    segment_width_px=48,
+    blur_px=0.9,
+)
+OTHER_DOSE_E_PER_PX = 12.0
 ORIGIN_COUNTS = 5000.0  # an offset that keeps every count of an unclipped camera above zero
 # Not everybody may use the package bm3d, which is free for noncommercial use only
 HAS_BM3D = importlib.util.find_spec("bm3d") is not None
@@ -52,14 +63,14 @@ def recorded_fields(images):
 
 
 def expose(transmission, kind, *, dose_e_per_px, rng):
-    """One frame of a transmission image through a camera of one of the `CAMERAS`.
+    """One frame of a transmission image through one of the `CAMERAS`, or another.
 
     Parameters
     ----------
     transmission : ndarray of shape (M, N)
     kind : str
         "clipped": the paper's, which cuts at zero; "unclipped": the same with a dark level that is taken off;
-        "counting": whole electrons and nothing else.
+        "counting": whole electrons and nothing else; "other": `OTHER_CAMERA`, which cuts at zero.
     dose_e_per_px : float
     rng : numpy.random.Generator
 
@@ -69,11 +80,11 @@ def expose(transmission, kind, *, dose_e_per_px, rng):
     """
     if kind == "counting":
         return rng.poisson(dose_e_per_px * transmission).astype(np.float32)
-    oneview = camera.ONEVIEW_BIN8
+    model = OTHER_CAMERA if kind == "other" else camera.ONEVIEW_BIN8
     origin = ORIGIN_COUNTS if kind == "unclipped" else 0.0
-    pattern = origin + camera.fixed_pattern(transmission.shape, oneview, rng)
-    counts = camera.expose(transmission, dose_e_per_px=dose_e_per_px, camera=oneview, rng=rng, fixed_pattern=pattern)
-    return ((counts - origin) / oneview.counts_per_e).astype(np.float32)
+    pattern = origin + camera.fixed_pattern(transmission.shape, model, rng)
+    counts = camera.expose(transmission, dose_e_per_px=dose_e_per_px, camera=model, rng=rng, fixed_pattern=pattern)
+    return ((counts - origin) / model.counts_per_e).astype(np.float32)
 
 
 def tuned_filters(frames, truths, kind, *, dose_e_per_px):

@@ -3,7 +3,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from skimage.draw import disk
 
-from temlib import fidelity
+from temlib import fidelity, filters, trials
 from temlib.real_score import PANEL_SHAPE
 
 NM = {"pixel_size_nm": 3.0}
@@ -134,3 +134,25 @@ def test_a_panel_has_no_score_that_takes_single_pixels():
     assert np.isnan(panel["stripes"]) and np.isnan(panel["border_step"])
     assert panel["residual_variance_e2"] == pytest.approx(full["residual_variance_e2"])
     assert panel["roughness"] == pytest.approx(full["roughness"], abs=0.002)
+
+
+def test_against_a_panel_the_psnr_is_that_of_what_the_best_fit_leaves():
+    truth, wrong = 0.7 + 0.1 * gaussian_filter(noise(20, (512, 512)), 9) * 9, 0.02 * noise(21, PANEL_SHAPE)
+    panel = fidelity.block_mean(truth)
+    films = np.ones(truth.shape, bool), np.ones(PANEL_SHAPE, bool)
+    row, _ = fidelity.scores(40 * truth - 7, truth, films, panel + wrong, **NM)
+    assert row["psnr_panel_db"] == pytest.approx(-20 * np.log10(0.02), abs=0.1)
+
+
+def test_the_best_width_is_nearer_to_the_truth_than_the_ends_of_the_range_and_brings_the_level_back():
+    truth = np.ones((260, 280))
+    for row, col in np.random.default_rng(22).uniform(20, 240, (12, 2)):
+        truth[disk((row, col), 14)] = 0.3
+    rng = np.random.default_rng(23)
+    frame, other = (trials.expose(truth, "clipped", dose_e_per_px=4.5, rng=rng) for _ in range(2))
+    image, width = fidelity.best_filtered("gaussian", frame, other)
+    assert image[truth == 1].mean() == pytest.approx(4.5, rel=0.03)
+    error = np.mean((image - 4.5 * truth) ** 2)
+    for end in (min(filters.WIDTHS["gaussian"]), max(filters.WIDTHS["gaussian"])):
+        assert end != width
+        assert error < 0.8 * np.mean((4.5 * filters.filter_frame("gaussian", frame, 4.7, end) - 4.5 * truth) ** 2)

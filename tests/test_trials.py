@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from temlib import filters, trials
+from temlib import filters, fresh_noise, trials
 
 GRID = {"size_px": 48, "pixel_size_nm": 4.0, "material": "FeNi"}
 
@@ -21,13 +21,20 @@ def test_a_field_is_a_function_of_its_arguments():
     assert not np.array_equal(one, trials.paper_field(3, 2, **GRID)[0])
 
 
-@pytest.mark.parametrize("kind", trials.CAMERAS)
+@pytest.mark.parametrize("kind", [*trials.CAMERAS, "other"])
 def test_a_frame_holds_the_dose_and_is_clipped_or_counted_as_its_camera_does(kind):
     frame = trials.expose(np.ones((64, 96)), kind, dose_e_per_px=20.0, rng=np.random.default_rng(1))
     assert frame.mean() == pytest.approx(20, rel=0.02)
     faint = trials.expose(np.ones((64, 96)), kind, dose_e_per_px=1.0, rng=np.random.default_rng(2))
     assert (faint.min() < 0) == (kind == "unclipped")
     assert np.array_equal(faint, np.rint(faint)) == (kind == "counting")
+
+
+def test_the_other_camera_is_outside_of_what_the_networks_learn_from():
+    camera, gain = trials.OTHER_CAMERA, trials.OTHER_CAMERA.counts_per_e
+    drawn = {"white_e": camera.white_counts / gain, "segment_e": camera.segment_counts / gain, "blur_px": camera.blur_px}
+    assert all(value > fresh_noise.RANGES[name][1] for name, value in drawn.items())
+    assert camera.segment_width_px not in fresh_noise.SEGMENT_WIDTHS_PX
 
 
 def test_fields_to_tune_on_are_others_and_those_with_most_to_see():

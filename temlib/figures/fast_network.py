@@ -10,6 +10,8 @@ STYLES = {
     "best": ("best", COLOURS["denoised"], "-"),
     "fast": ("fast", "#E69F00", "-"),
     "paper": ("paper's U-Net", COLOURS["HDE"], "--"),
+    "adapted": ("adapted, all fields", COLOURS["denoised"], ":"),
+    "adapted_others": ("adapted, others", COLOURS["denoised"], "--"),
     "authors": ("authors' output", COLOURS["HDE"], "--"),
     "gaussian": ("Gaussian", "#56B4E9", "-"),
     "median": ("median", "#56B4E9", ":"),
