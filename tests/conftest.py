@@ -1,6 +1,14 @@
+import os
+import sys
+
 import pytest
 
 from temlib.networks import Network
+
+# Dozens of kernels and commands are started: where Python is told to keep no bytecode, each would compile torch anew,
+# which is more than half of its start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ def call(*arguments):
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "sets"
-    assert call("simulate", folder, "--fields", 1, "--validation", 1, "--size", 192)[0] == 0
+    assert call("simulate", folder, "--fields", 1, "--validation", 1, "--size", 128, "--pixel-size-nm", 4.5)[0] == 0
     return folder
 
 

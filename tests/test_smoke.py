@@ -105,7 +105,7 @@ TINY = {
     "pixel_size_nm": 6.0,
     "hde_binning": 4,
     "camera_fields": 1,
-    "epochs": 6,
+    "epochs": 4,
     "batch_size": 2,
 }
 

@@ -46,7 +46,7 @@ def result(process):
 
 
 def test_three_kills_change_nothing(tmp_path):
-    undisturbed = result(start(tmp_path / "whole.ckpt"))
+    whole = start(tmp_path / "whole.ckpt")  # beside the others
     rng = np.random.default_rng(0)
     for _ in range(3):
         process = start(tmp_path / "cut.ckpt")
@@ -57,6 +57,7 @@ def test_three_kills_change_nothing(tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert (tmp_path / "cut.ckpt").is_file()
+    undisturbed = result(whole)
     assert result(start(tmp_path / "cut.ckpt")) == undisturbed
     assert len(undisturbed["history"]) == 40
 
