@@ -4,19 +4,23 @@ The clock runs from a camera's uint16 counts to float32 electrons.
 """
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from time import perf_counter
 
 import numpy as np
 import pandas as pd
 
-from temlib.networks import SHIPPED
+from temlib.inference import denoise_image
+from temlib.networks import SHIPPED, load
 from temlib.paths import whole_file
-from temlib.runtimes import PARTS, runtimes, simulated_frames
+from temlib.runtimes import ELECTRONS_PER_COUNT, PARTS, THREADS, runtimes, simulated_frames
 
 REFERENCE = {"model": "paper", "backend": "torch", "precision": "fp32"}
 TURN_FRAMES = 5
 SETTLE_MS = 20  # threads of the runtime before spin this long, waiting for work that does not come
 N_FRAMES = 4
+OVERLAPPING_S = 3.0
 
 
 def measure(found, frames, *, repeats=100):
@@ -61,6 +65,47 @@ def quantiles(times_ms, parts_ms):
     values = np.percentile(times_ms, [50, 5, 95, 99]).tolist()
     parts = {part: float(np.median([of_one[part] for of_one in parts_ms])) for part in PARTS}
     return dict(zip(names, values, strict=True)) | {"parts_ms": parts}
+
+
+def overlapping(models, frames, *, seconds, threads=THREADS):
+    """Frames a second where several are under way at once, each on one thread, with a network of its own.
+
+    Parameters
+    ----------
+    models : sequence
+        As `networks.load` takes them.
+    frames : ndarray of uint16, shape (n, M, M)
+        Counts.
+    seconds : float
+        For which each network runs, after a frame that is not counted.
+    threads : int
+        As many frames are under way.
+
+    Returns
+    -------
+    list of dict
+        model, device, threads, size and frames_per_s.
+    """
+
+    def run(network, stop):
+        made = 0
+        while perf_counter() < stop:
+            image = denoise_image(frames[made % len(frames)], network)
+            image *= ELECTRONS_PER_COUNT
+            made += 1
+        return made
+
+    rows = []
+    for model in models:
+        networks = [load(model, threads=1) for _ in range(threads)]
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(denoise_image, repeat(frames[0]), networks))
+            start = perf_counter()
+            made = sum(pool.map(run, networks, repeat(start + seconds)))
+            rate = made / (perf_counter() - start)
+        told = {"model": networks[0].name, "device": networks[0].device, "threads": threads, "size": frames.shape[1]}
+        rows.append(told | {"frames_per_s": rate})
+    return rows
 
 
 def with_ratios(rows):
@@ -112,12 +157,16 @@ def bench(size_px, *, repeats, json_file=None, models=SHIPPED):
     -------
     table : pandas.DataFrame
         From `with_ratios`.
+    at_once : list of dict
+        Of `overlapping`.
     left_out : list of str
         A sentence for each network or runtime that is not here.
     """
     found, left_out = runtimes(size_px, models=models)
-    rows = measure(found, simulated_frames(n=N_FRAMES, size_px=size_px), repeats=repeats)
+    frames = simulated_frames(n=N_FRAMES, size_px=size_px)
+    rows = measure(found, frames, repeats=repeats)
+    at_once = overlapping(models, frames, seconds=OVERLAPPING_S)
     if json_file is not None:
         with whole_file(json_file) as partial_file:
-            partial_file.write_text(json.dumps({"rows": rows}, indent=2) + "\n")
-    return with_ratios(rows), left_out
+            partial_file.write_text(json.dumps({"rows": rows, "overlapping": at_once}, indent=2) + "\n")
+    return with_ratios(rows), at_once, left_out

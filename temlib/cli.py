@@ -253,7 +253,9 @@ def bench(
     from temlib.bench import bench as time_all
 
     with _one_sentence():
-        table, left_out = time_all(size, repeats=repeats, json_file=json_file)
+        table, at_once, left_out = time_all(size, repeats=repeats, json_file=json_file)
     print(table.drop(columns="size").to_string(index=False, float_format="{:.2f}".format, na_rep="-"))
+    for row in at_once:
+        print(f"{row['model']}, {row['threads']} frames at a time: {row['frames_per_s']:.0f} frames a second")
     for sentence in left_out:
         print(sentence)

@@ -273,8 +273,9 @@ def scores(image, other, films, hde_panel=None, *, pixel_size_nm, segment_px=ONE
     Returns
     -------
     row : dict
-        residual_variance_e2 and correlation (`band_mean`); psnr_panel_db, NaN without a panel; roughness and the numbers of `blobs`, on the grid of
-        the panels, of a panel after the best affine fit to `other`; stripes and border_step.
+        residual_variance_e2 and correlation (`band_mean`); psnr_panel_db, NaN without a panel; roughness and the
+        numbers of `blobs`, on the grid of the panels, of a panel after the best affine fit to `other`; stripes and
+        border_step.
     correlation : pandas.DataFrame
         See `ring_correlation`.
     """

@@ -137,7 +137,7 @@ def _in_openvino(network, left_out):
 
     model = converted(network)
     if not _installed("nncf"):
-        left_out.append("The paper's network in int8 is left out: install the extra [dev] for nncf.")
+        left_out.append("The paper's network in int8 is left out: install the extra [paper] for nncf.")
         return [model]
     return [model, quantised(model.clone(), simulated_frames(**CALIBRATION))]
 
@@ -160,14 +160,27 @@ def _everywhere(model, card, network, versions, size_px, threads):
     return found
 
 
-def _eager(model, card, network, threads):
+def in_torch(network, card):
+    """A torch module as a `networks.Network` that eager PyTorch runs on the CPU.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Of frames (n, 1, M, N) relative to their level.
+    card : dict
+        stride_px and halo_px.
+    """
     import torch
 
     def run(frames):
         with torch.inference_mode():
             return network(torch.from_numpy(frames)).numpy()
 
-    return Runtime(model, "torch", "fp32", processor_name(), threads, on_cpu(run, card))
+    return Network(name="", card=card, run=run, device="CPU")
+
+
+def _eager(model, card, network, threads):
+    return Runtime(model, "torch", "fp32", processor_name(), threads, on_cpu(in_torch(network, card).run, card))
 
 
 def _openvino(model, card, version, threads):

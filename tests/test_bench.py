@@ -7,6 +7,7 @@ import pytest
 from temlib import bench, runtimes
 from temlib.camera import ONEVIEW_BIN8
 from temlib.errors import ModelFileError
+from temlib.networks import Network
 from temlib.runtimes import Runtime
 
 PARTS_MS = dict.fromkeys(bench.PARTS, 1.0)
@@ -200,8 +201,21 @@ def test_what_a_precision_costs_is_its_error_over_that_of_single_precision():
 
 def test_the_rows_are_kept_as_json(card_file, monkeypatch, tmp_path):
     monkeypatch.setattr(runtimes, "_installed", lambda package: False)
-    table, left_out = bench.bench(32, repeats=2, json_file=tmp_path / "rows.json", models=[card_file])
+    monkeypatch.setattr(bench, "OVERLAPPING_S", 0.1)
+    table, _, left_out = bench.bench(32, repeats=2, json_file=tmp_path / "rows.json", models=[card_file])
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert [one["precision"] for one in rows] == list(table.precision)
     assert rows[0]["size"] == 32
     assert left_out
+
+
+def test_two_frames_at_a_time_that_sleep_20_ms_are_100_a_second(monkeypatch):
+    def slow(frame, network):
+        time.sleep(0.02)
+        return np.ones(frame.shape, np.float32)
+
+    monkeypatch.setattr(bench, "denoise_image", slow)
+    monkeypatch.setattr(bench, "load", lambda model, threads: Network(model, {}, None, "a processor"))
+    (one,) = bench.overlapping(["fast"], FRAMES, threads=2, seconds=0.5)
+    assert (one["model"], one["threads"], one["size"]) == ("fast", 2, 8)
+    assert one["frames_per_s"] == pytest.approx(100, rel=0.2)

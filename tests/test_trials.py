@@ -32,7 +32,11 @@ def test_a_frame_holds_the_dose_and_is_clipped_or_counted_as_its_camera_does(kin
 
 def test_the_other_camera_is_outside_of_what_the_networks_learn_from():
     camera, gain = trials.OTHER_CAMERA, trials.OTHER_CAMERA.counts_per_e
-    drawn = {"white_e": camera.white_counts / gain, "segment_e": camera.segment_counts / gain, "blur_px": camera.blur_px}
+    drawn = {
+        "white_e": camera.white_counts / gain,
+        "segment_e": camera.segment_counts / gain,
+        "blur_px": camera.blur_px,
+    }
     assert all(value > fresh_noise.RANGES[name][1] for name, value in drawn.items())
     assert camera.segment_width_px not in fresh_noise.SEGMENT_WIDTHS_PX
 

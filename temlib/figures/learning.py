@@ -6,6 +6,7 @@ import numpy as np
 from temlib.figures import PAGE_WIDTH_IN
 
 MARKERS = {"int8": "o", "bf16": "^", "fp32": "s", "fp16": "D"}
+OTHER_MARKER = "v"  # what a processor computes in is called by its runtime
 
 
 def learning(history):
@@ -37,7 +38,14 @@ def pareto(table, *, camera_fps):
         axes.hlines(rows.gain_db, rows.median_ms, rows.p95_ms, color=line.get_color(), lw=1.5)
         for row in rows.itertuples():
             face = "white" if row.backend == "torch" else line.get_color()
-            axes.plot(row.median_ms, row.gain_db, MARKERS[row.precision], color=line.get_color(), mfc=face, ms=6)
+            axes.plot(
+                row.median_ms,
+                row.gain_db,
+                MARKERS.get(row.precision, OTHER_MARKER),
+                color=line.get_color(),
+                mfc=face,
+                ms=6,
+            )
         first = rows.iloc[0]
         axes.annotate(name, (first.median_ms, first.gain_db), (0, 7), textcoords="offset points", ha="center")
     for fps in camera_fps:
@@ -54,7 +62,7 @@ def pareto(table, *, camera_fps):
             transform=axes.get_xaxis_transform(),
         )
     for precision in table.precision.unique():
-        axes.plot([], [], MARKERS[precision], color="0.3", label=precision)
+        axes.plot([], [], MARKERS.get(precision, OTHER_MARKER), color="0.3", label=precision)
     axes.set(
         xscale="log", xlabel="counts to electrons, one 512 x 512 frame [ms]", ylabel="gain over the best filter [dB]"
     )
