@@ -105,6 +105,7 @@ def on_gpu(network, *, stride_px, scale, shape, half):
     Buffers in main memory are pinned, so that the GPU reads and writes them by itself. What it
     computes is recorded as two CUDA graphs, so that a frame costs a few calls instead of hundreds.
     """
+    torch.backends.cudnn.allow_tf32 = False  # else single precision is rounded to 10 bits where the GPU can
     network = deepcopy(network).cuda()
     if half:
         network = network.half().to(memory_format=torch.channels_last)
