@@ -27,6 +27,15 @@ def _refuse(sentence):
     print(f"error: {sentence}", file=sys.stderr)
 
 
+def _not_computed(path, error):
+    """What the runtime of a network fails with, in one sentence."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
+    return (
+        f"{path.name} was not denoised ({reason:.200}): more free memory is needed, or a smaller network. Close other "
+        "programs and try again, or take --model fast."
+    )
+
+
 @contextmanager
 def _one_sentence():
     """Turn what is wrong with an input into one line and exit status 2."""
@@ -41,7 +50,9 @@ def _found(inputs):
     """Files and movies that the arguments of a command name, and how many of these were refused."""
     from temlib.movies import find
 
-    paths, refusals = find(inputs)
+    paths, refusals, notes = find(inputs)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     for sentence in refusals:
         _refuse(sentence)
     return paths, len(refusals)
@@ -134,8 +145,9 @@ def denoise(
             "-o",
             "--output",
             metavar="DIR",
-            help="Receives <stem>_denoised.<format>, its provenance (.json) and preview (.mp4). What was made from "
-            "the same input is replaced once the new file is whole; what was made from another one is kept.",
+            help="Receives <stem>_denoised.<format>, with .json after it its provenance, with .mp4 its preview. What "
+            "was made from the same input is replaced once the new file is whole; what was made from another one is "
+            "kept.",
         ),
     ],
     model: Annotated[
@@ -169,9 +181,9 @@ def denoise(
 
             try:
                 record = denoise_file(path, network, output, suffix=format, preview=bool(preview), progress=progress)
-            except (TemlibError, OSError) as error:
+            except (TemlibError, OSError, MemoryError, RuntimeError) as error:
                 bar.close()
-                _refuse(error)
+                _refuse(error if isinstance(error, (TemlibError, OSError)) else _not_computed(path, error))
                 failed += 1
                 continue
         done += 1

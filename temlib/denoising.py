@@ -11,7 +11,7 @@ from importlib import metadata
 from temlib import preview as previews
 from temlib.errors import TemlibError
 from temlib.inference import denoise_image
-from temlib.movies import DENOISED, ahead, digest, open_movie, stem_of
+from temlib.movies import DENOISED, ahead, digest, open_movie, refuse_denoised, stem_of
 from temlib.paths import whole_file
 from temlib.writers import WRITERS, whole
 
@@ -33,8 +33,9 @@ def denoise_file(path, network, folder, *, suffix=None, preview=False, progress=
     path : path
     network : networks.Network
     folder : Path
-        Receives <stem>_denoised.<suffix>, .json and, if asked for, .mp4: whole or not at all. Those
-        that were made from the same input are replaced.
+        Receives <stem>_denoised.<suffix>, its provenance under this name and .json and, if asked for,
+        its preview under this name and .mp4: whole or not at all. Those that were made from the same
+        input are replaced.
     suffix : "tif", "hspy", "zspy" or "mrc", optional
     preview : bool
         Write an mp4 beside it.
@@ -49,9 +50,11 @@ def denoise_file(path, network, folder, *, suffix=None, preview=False, progress=
     Raises
     ------
     TemlibError
-        If the file is of no use, the disk is full, or another file's output would be replaced.
+        If the file is of no use or denoised already, the disk is full, or another file's output would
+        be replaced.
     """
     movie = open_movie(path)
+    refuse_denoised(movie)
     output = output_path(movie, folder, suffix)
     _refuse_to_replace(output, movie)
     marks = {
@@ -72,7 +75,7 @@ def denoise_file(path, network, folder, *, suffix=None, preview=False, progress=
         partial = files.enter_context(whole(output))
         add = None
         if preview:
-            film = files.enter_context(whole_file(output.with_suffix(".mp4")))
+            film = files.enter_context(whole_file(_beside(output, ".mp4")))
             spread = sorted({round(i * (total - 1) / (SAMPLES - 1)) for i in range(SAMPLES)})
             samples = [denoise_image(raw, network) for i in spread for raw in movie.read(i, i + 1)]
             add = files.enter_context(previews.film(film, movie, samples, model=network.name))
@@ -89,14 +92,19 @@ def denoise_file(path, network, folder, *, suffix=None, preview=False, progress=
 
         WRITERS[output.suffix[1:]](partial, denoised(), movie, marks)
         record = _provenance(movie, output, network, marks, dose)
-        with whole_file(output.with_suffix(".json")) as record_file:  # first, as it says whose the output is
+        with whole_file(_beside(output, ".json")) as record_file:  # first, as it says whose the output is
             record_file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return record
 
 
+def _beside(output, suffix):
+    """What belongs to this output alone: a.tif and a.hspy may lie in one folder."""
+    return output.with_name(output.name + suffix)
+
+
 def _refuse_to_replace(output, movie):
     """Keep what another input became: replaced is only what was made from this one."""
-    record = output.with_suffix(".json")
+    record = _beside(output, ".json")
     try:
         owner = json.loads(record.read_text(encoding="utf-8"))["input"]["path"]
     except FileNotFoundError:
@@ -124,7 +132,7 @@ def _provenance(movie, output, network, marks, dose_e_per_px):
             "card_sha256": marks["card_sha256"],
             "device": network.device,
             "limits": marks["limits"],
-            "training": network.card.get("training"),
+            "learnt_from": network.card.get("learnt_from"),
         },
         "images": frames,
         "shape_px": movie.shape[1:],

@@ -13,7 +13,7 @@ import numpy as np
 from temlib import calibration, networks
 from temlib.preprocess import film_level
 
-TILE_PX = 1536  # largest edge that a network is given at once; 8192 x 8192 then takes below 4 GB
+TILE_PX = 1536  # edge of what a network is given of a larger frame; with it 8192 x 8192 pixels take below 4 GB
 
 
 def denoise_image(image, network):
@@ -33,7 +33,8 @@ def denoise_image(image, network):
     Notes
     -----
     Every tile is divided by the level of the whole frame, and tiles overlap by the network's
-    reach, `card["halo_px"]`; so the result is that of the frame in one piece, without seams.
+    reach, `card["halo_px"]`; so the result is that of the frame in one piece, without seams. All
+    tiles of a frame have one shape, as a runtime keeps memory for every shape that it is given.
     """
     frame = np.array(image, np.float32)
     level = film_level(frame)
@@ -45,7 +46,7 @@ def denoise_image(image, network):
         output = network.run(frame[None, None])[0, 0]
     else:
         output = np.empty_like(frame)
-        for tile in product(*(_spans(n, TILE_PX, halo) for n in frame.shape)):
+        for tile in product(*(_spans(n, min(n, TILE_PX), halo) for n in frame.shape)):
             given, kept, place = zip(*tile, strict=True)
             output[place] = network.run(frame[given][None, None])[0, 0][kept]
     output *= level
@@ -54,11 +55,11 @@ def denoise_image(image, network):
 
 def _spans(size, tile, halo):
     """(what a tile is given, which part of its result is kept, where that goes) along one axis."""
-    step = tile - 2 * halo
+    step = size if tile == size else tile - 2 * halo
     for start in range(0, size, step):
-        first, stop = max(start - halo, 0), min(start + step + halo, size)
+        first = min(max(start - halo, 0), size - tile)
         end = min(start + step, size)
-        yield slice(first, stop), slice(start - first, end - first), slice(start, end)
+        yield slice(first, first + tile), slice(start - first, end - first), slice(start, end)
 
 
 def denoise(data, model="best"):
@@ -129,14 +130,20 @@ def _check(shape, dtype):
     if dtype.names or (len(shape) == 3 and shape[2] in (3, 4) and min(shape[:2]) > 4):
         raise ValueError(f"temlib.denoise got a colour image ({dtype}, shape {shape}): {needed} Take one channel.")
     if dtype.kind not in "uif":
-        raise ValueError(f"temlib.denoise got numbers of type {dtype}: {needed} Take abs() of complex numbers.")
+        what_to_do = "Take their abs()." if dtype.kind == "c" else "Convert them with astype(float)."
+        raise ValueError(f"temlib.denoise got numbers of type {dtype}: {needed} {what_to_do}")
     if len(shape) not in (2, 3) or 0 in shape:
         raise ValueError(f"temlib.denoise got an array of shape {shape}: {needed} Reshape or index it.")
 
 
-@functools.lru_cache(maxsize=2)
 def _network(model):
-    """One a process: a network is loaded where it runs, and never sent."""
+    """One a process: a network is loaded where it runs, and never sent; again where its card was replaced."""
+    card_file = networks.card_path(model).resolve()
+    return _loaded(model, card_file, card_file.stat().st_mtime_ns if card_file.is_file() else None)
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(model, card_file, written_ns):
     return networks.load(model), threading.Lock()
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from temlib import calibration, formats, on_disk
-from temlib.errors import FrameError
-from temlib.frames import NEGATIVE, ZERO_ROWS, Frame, describe, intensities, read_frame, zero_rows_at_the_end
+from temlib.errors import FrameError, TemlibError
+from temlib.frames import NEGATIVE, ZERO_ROWS, Frame, describe, intensities, zero_rows_at_the_end
 from temlib.provenance import sha256
 
 BLOCK_BYTES = 2**23  # of a file that are read at once
@@ -87,9 +87,10 @@ def open_movie(path):
     data = signal["data"]
     *stack, rows, columns = (n for n in data.shape if n > 1)
     shape = (math.prod(stack), rows, columns)
-    about = describe(path, signal, notes)
     axes = [dict(axis) for axis, n in zip(signal["axes"], data.shape, strict=True) if n > 1]
-    interval_s = calibration.interval_s({**signal, "axes": axes}) if stack else None
+    with formats.readable(path):
+        about = describe(path, signal, notes)
+        interval_s = calibration.interval_s({**signal, "axes": axes}) if stack else None
 
     def read(first, stop):
         count = max(1, BLOCK_BYTES // (rows * columns * data.dtype.itemsize))
@@ -115,16 +116,15 @@ def open_movie(path):
 def _open_folder(path, files):
     """One file an image: calibration of the first, time from the folders' names."""
     notes = []
-    first = read_frame(files[0], warn=False)
-    shape = first.image.shape
+    first, stored = _image(files[0], notes)
+    shape, needed = stored.shape, _kind(first, stored)
     if len(shape) != 2:
         raise FrameError(
             f"{files[0].name} in {path.name} is a stack of {shape[0]} images: a folder of seconds and minutes has one "
             "image a file. Give the stacks one by one."
         )
-    notes += first.notes
     seconds = [_second(file) for file in files]
-    interval_s = first.exposure_s
+    interval_s = first.exposure_s if len(files) > 1 else None
     if seconds[0] < seconds[-1]:  # all frames but those of the last, perhaps unfinished, second
         interval_s = (seconds[-1] - seconds[0]) / seconds.index(seconds[-1])
     elif interval_s:
@@ -132,17 +132,17 @@ def _open_folder(path, files):
 
     def read(start, stop):
         for number in range(start, stop):
-            frame = read_frame(files[number], warn=False)
-            if (frame.image.shape, frame.unit) != (shape, first.unit):
+            own, stored = _image(files[number], [])
+            if (came := _kind(own, stored)) != needed:
                 raise FrameError(
-                    f"{files[number].name} in {path.name} is {frame.image.shape} in {frame.unit}, the first image is "
-                    f"{shape} in {first.unit}: images of one movie are alike. Move it out of the folder."
+                    f"{files[number].name} in {path.name} is {came}, the first image is {needed}: images of one movie "
+                    "are alike. Move it out of the folder."
                 )
-            yield number, frame.image, frame.image
+            yield number, stored, intensities(stored, own)
 
     about = Frame(None, first.unit, first.pixel_size_nm, first.exposure_s, path.name, recorded_at=first.recorded_at)
     sizes = {"time": len(files), "y": shape[0], "x": shape[1]}
-    axes = [{"name": name, "size": n, "scale": 1.0, "offset": 0.0, "units": None} for name, n in sizes.items()]
+    axes = [{"name": name, "size": n, "scale": 1.0, "offset": 0.0, "units": None} for name, n in sizes.items() if n > 1]
     return Movie(
         path=path,
         files=files,
@@ -154,6 +154,19 @@ def _open_folder(path, files):
         notes=notes,
         read=_checked(read, path, len(files), about, notes),
     )
+
+
+def _image(file, notes):
+    """One file of a folder: what it says of its image, and the stored numbers of shape (M, N)."""
+    signal = formats.open_image(file, notes)
+    with formats.readable(file):
+        return describe(file, signal, notes), np.squeeze(np.asarray(signal["data"]))
+
+
+def _kind(about, stored):
+    """In what the images of a movie are alike, in words."""
+    edges = " x ".join(f"{edge:.4g} nm" for edge in about.pixel_size_nm or ())
+    return f"{stored.shape} in {about.unit} with pixels of {edges or 'unknown size'}"
 
 
 def in_situ_files(folder):
@@ -243,14 +256,22 @@ def find(inputs):
         Files and in-situ folders in their order, each once.
     refusals : list of str
         A sentence for each input in which nothing is.
+    notes : list of str
+        A sentence for each pattern that matches what was denoised.
     """
-    paths, refusals = {}, []
+    paths, refusals, notes = {}, [], []
     for name in map(str, inputs):
         named = [Path(name)]
         if not named[0].exists() and glob.has_magic(name):
-            named = sorted(map(Path, glob.glob(name, recursive=True)), key=natural)
-            if not named:
+            matches = sorted(map(Path, glob.glob(name, recursive=True)), key=natural)
+            named = [path for path in matches if not _is_output(path)]
+            if not matches:
                 refusals.append(f"{name} matches no file: check the pattern.")
+            elif n_outputs := len(matches) - len(named):
+                (notes if named else refusals).append(
+                    f"{name} matches {len(matches)} files, of which {n_outputs} are temlib's own: these are left out, "
+                    "as raw frames are needed."
+                )
         for path in named:
             found = list(_in_folder(path)) if path.is_dir() and path.suffix != ".zspy" else [path]
             paths |= {one.resolve(): one for one in found if one.resolve() not in paths}
@@ -258,7 +279,7 @@ def find(inputs):
                 refusals.append(
                     f"{path} holds no microscope file: {' '.join(formats.FORMATS)} are looked for. Give another folder."
                 )
-    return list(paths.values()), refusals
+    return list(paths.values()), refusals, notes
 
 
 def stem_of(path):
@@ -279,13 +300,36 @@ def natural(path):
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
+def _is_output(path):
+    """Whether an earlier run wrote it: a_denoised.tif, a_denoised.tif.json, a_denoised.tif.mp4."""
+    return f"{DENOISED}." in path.name
+
+
+def refuse_denoised(movie):
+    """Refuse what temlib has denoised: by its name, metadata or the marks at the beginning of the file.
+
+    Raises
+    ------
+    TemlibError
+    """
+    marked = _is_output(movie.path) or "Denoised" in movie.metadata
+    if not marked and movie.path.is_file():
+        with open(movie.path, "rb") as file:
+            start = file.read(2**16)
+        marked = any("denoised_by".encode(code) in start for code in ("ascii", "utf-16-be", "utf-16-le"))
+    if marked:
+        raise TemlibError(
+            f"{movie.path.name} was denoised by temlib: raw frames are needed. Give the file that it was made from."
+        )
+
+
 def _in_folder(folder):
-    if in_situ_files(folder):
+    of_a_movie = {file.relative_to(folder).parts[0] for file in in_situ_files(folder)}
+    if of_a_movie:
         yield folder
-        return
     for path in sorted(folder.iterdir(), key=natural):
-        if path.name.startswith(".") or path.stem.endswith(DENOISED):
-            continue  # of an earlier run
+        if path.name.startswith(".") or path.name in of_a_movie or _is_output(path):
+            continue
         if path.is_dir() and path.suffix != ".zspy":
             yield from _in_folder(path)
         elif path.suffix.lower() == ".emi" and path.with_name(f"{path.stem}_1.ser").exists():

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,8 @@ from temlib.provenance import sha256
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = ("best", "fast")
+NEEDED = ("architecture", "stride_px", "halo_px", "sha256")  # of a card
+SHAPES = 2  # for which a network stays compiled; one of 1536 x 1536 takes half a gigabyte
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def load(model="best", *, threads=None):
     ModelFileError
         If there is no such network, or its files are missing, damaged or do not belong together.
     """
-    card_file = WEIGHTS / f"{model}.json" if str(model) in SHIPPED else Path(model)
+    card_file = card_path(model)
     if str(model) in SHIPPED and not card_file.is_file():
         raise ModelFileError(f"This version of temlib has no weights of {model!r}: give the path of a card (.json).")
     if card_file.suffix != ".json" or not card_file.is_file():
@@ -75,11 +78,12 @@ def load(model="best", *, threads=None):
         )
     try:
         card = json.loads(card_file.read_text(encoding="utf-8"))
+        if missing := [key for key in NEEDED if key not in card]:
+            raise ValueError(f"without {', '.join(missing)}")
         files = {card_file.with_name(name): expected for name, expected in card["sha256"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise ModelFileError(
-            f"{card_file.name} is no card of a network ({type(error).__name__}: {error}): bring the card that was "
-            "written with the weights."
+            f"{card_file.name} is no card of a network ({error}): bring the card that was written with the weights."
         ) from error
     for file, expected in files.items():
         if not file.is_file() or sha256(file) != expected:
@@ -90,6 +94,41 @@ def load(model="best", *, threads=None):
     if _has_cuda():
         return _on_gpu(card_file, card)
     return _on_cpu(card_file, card, threads)
+
+
+def card_path(model):
+    """The card of a shipped network, or the one that is given; it need not be there."""
+    return WEIGHTS / f"{model}.json" if str(model) in SHIPPED else Path(model)
+
+
+def weights_file(card_file, card, suffix):
+    """The file with some suffix that a card names, beside it.
+
+    Raises
+    ------
+    ModelFileError
+        If the card names none.
+    """
+    for name in card["sha256"]:
+        if name.endswith(suffix):
+            return card_file.with_name(name)
+    raise ModelFileError(
+        f"{card_file.name} names no {suffix} file, which this machine needs: bring card and weights of one training "
+        "together."
+    )
+
+
+@contextmanager
+def _of_this_version(file):
+    """Turn what a runtime fails with on weights into one sentence."""
+    try:
+        yield
+    except Exception as error:  # each of torch, safetensors and OpenVINO has its own
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelFileError(
+            f"{file.name} cannot be loaded ({reason:.200}): weights of this version of temlib are needed. Bring a card "
+            "of this version, with its weights."
+        ) from error
 
 
 def _has_cuda():
@@ -115,7 +154,7 @@ def requests(model, *, threads, precision="f32"):
     Returns
     -------
     callable
-        shape (n, 1, M, N) -> openvino.InferRequest, kept for the next frame of that shape.
+        shape (n, 1, M, N) -> openvino.InferRequest; that of the last SHAPES shapes is kept for the next frame.
     """
     import openvino
 
@@ -125,7 +164,7 @@ def requests(model, *, threads, precision="f32"):
         "INFERENCE_PRECISION_HINT": precision,  # else bf16 is taken wherever the processor has it
     }
 
-    @lru_cache(maxsize=16)
+    @lru_cache(maxsize=SHAPES)
     def request_for(shape):
         fixed = model.clone()
         fixed.reshape(shape)
@@ -137,7 +176,11 @@ def requests(model, *, threads, precision="f32"):
 def _on_cpu(card_file, card, threads):
     import openvino
 
-    model = openvino.Core().read_model(card_file.with_suffix(".xml"))
+    core = openvino.Core()
+    core.set_property({"ENABLE_MMAP": False})  # else an adaptation would write into the weights that are in use
+    graph, weights = (weights_file(card_file, card, suffix) for suffix in (".xml", ".bin"))
+    with _of_this_version(graph):
+        model = core.read_model(graph, weights)
     request_for = requests(model, threads=threads or os.cpu_count())
 
     def run(frames):
@@ -154,8 +197,10 @@ def _on_gpu(card_file, card):
 
     from temlib.plain_unet import PlainUNet
 
-    network = PlainUNet(**card["architecture"])
-    network.load_state_dict(load_file(card_file.with_suffix(".safetensors")))
+    weights = weights_file(card_file, card, ".safetensors")
+    with _of_this_version(weights):
+        network = PlainUNet(**card["architecture"])
+        network.load_state_dict(load_file(weights))
     network = network.eval().half().cuda().to(memory_format=torch.channels_last)
 
     def run(frames):

@@ -66,7 +66,7 @@ def test_the_installed_command_denoises_the_real_frames(environment, tmp_path, m
         assert after.image.mean() == pytest.approx(before.image.mean(), rel=0.1)
         # the empty film varies by 3.3 e-/px in the camera's noise and by 5 % of 4.6 e-/px in illumination
         assert np.std(after.image[-100:, :100]) < 0.1 * np.std(before.image[-100:, :100])
-        record = json.loads((tmp_path / f"{path.stem}_denoised.json").read_text())
+        record = json.loads((tmp_path / f"{path.stem}_denoised.tif.json").read_text())
         assert (record["model"]["name"], record["versions"]["torch"]) == (model, None)
 
 

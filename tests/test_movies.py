@@ -10,6 +10,7 @@ import h5py
 import mrcfile
 import numpy as np
 import pytest
+import rsciio.digitalmicrograph
 import rsciio.emd
 import rsciio.hspy
 import rsciio.zspy
@@ -158,7 +159,7 @@ def in_situ(tmp_path):
 
 
 def test_a_folder_of_hours_minutes_and_seconds_is_one_movie_with_time(in_situ):
-    assert find([in_situ.parent]) == ([in_situ], [])
+    assert find([in_situ.parent]) == ([in_situ], [], [])
     movie = open_movie(in_situ)
     assert movie.shape == (5, 112, 112)
     assert movie.interval_s == 0.5  # two images a second
@@ -181,7 +182,79 @@ def test_an_image_of_another_size_in_a_movie_is_named(in_situ):
         list(open_movie(in_situ).read())
 
 
+REAL_DM4 = REAL / "dm/JEOL HAADF Image.dm4"
+
+
+def rewrite(file, *, stored=None, pixel_size_um=None):
+    """The DM4 with other numbers in place of its own, all of them float32."""
+    [signal] = rsciio.digitalmicrograph.file_reader(str(REAL_DM4))
+    content = REAL_DM4.read_bytes()
+    if stored is not None:
+        content = content.replace(signal["data"].tobytes(), np.full_like(signal["data"], stored).tobytes())
+    if pixel_size_um:
+        before, after = (np.float32(um).tobytes() for um in (signal["axes"][0]["scale"], pixel_size_um))
+        assert content.count(before) == 2  # of x and y
+        content = content.replace(before, after)
+    file.write_bytes(content)
+
+
+def test_one_blank_file_is_no_reason_to_refuse_a_folder_of_images_but_all_are(in_situ):
+    files = open_movie(in_situ).files
+    for number in (0, 3):
+        rewrite(files[number], stored=7)
+    images = list(open_movie(in_situ).read())
+    assert [float(np.ptp(image)) > 0 for image in images] == [False, True, True, False, True]
+    for file in files:
+        rewrite(file, stored=7)
+    with pytest.raises(FrameError, match=r"run has the value 7\.0 in every pixel"):
+        list(open_movie(in_situ).read())
+
+
+def test_another_pixel_size_within_a_movie_is_told(in_situ):
+    movie = open_movie(in_situ)
+    rewrite(movie.files[2], pixel_size_um=0.005)
+    with pytest.raises(
+        FrameError, match=r"is \(112, 112\) in .*5 nm x 5 nm, the first image is .*1\.249 nm x 1\.249 nm"
+    ):
+        list(movie.read())
+
+
+def test_a_folder_of_one_image_has_no_time(in_situ):
+    for file in open_movie(in_situ).files[1:]:
+        file.unlink()
+    movie = open_movie(in_situ)
+    assert (movie.shape, movie.interval_s) == ((1, 112, 112), None)
+    assert [axis["name"] for axis in movie.axes] == ["y", "x"]
+    [image] = movie.read()
+    [signal] = rsciio.digitalmicrograph.file_reader(str(REAL_DM4))
+    np.testing.assert_allclose(image, signal["data"])
+
+
+def test_files_beside_the_hours_of_a_movie_are_found_too(tmp_path):
+    for name in (
+        "Hour_00/Minute_00/Second_00/a.dm4",
+        "Hour_01/Minute_00/Second_00/a.dm4",
+        "overview.tif",
+        "more/b.dm3",
+    ):
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).touch()
+    paths, refusals, _ = find([tmp_path])
+    assert [path.relative_to(tmp_path).as_posix() for path in paths] == ["run", "run/more/b.dm3", "run/overview.tif"]
+    assert refusals == []
+
+
 # What is refused
+
+
+def test_a_file_whose_description_is_damaged_is_refused_in_one_sentence(tmp_path):
+    rsciio.hspy.file_writer(str(tmp_path / "a.hspy"), signal(STACK))
+    with h5py.File(tmp_path / "a.hspy", "r+") as file:
+        [experiment] = file["Experiments"].values()
+        del experiment["metadata/General"]
+        experiment["metadata"].attrs["General"] = "a text where a group belongs"
+    with pytest.raises(FrameError, match=r"^a\.hspy cannot be read \("):
+        open_movie(tmp_path / "a.hspy")
 
 
 def test_a_movie_with_one_bad_pixel_says_in_which_image(tmp_path):
@@ -218,17 +291,29 @@ def test_what_is_denoised_already_and_what_is_no_image_is_passed_over_in_a_folde
     for name in ("a10.tif", "a9.tif", "a9_denoised.tif", ".hidden.tif", "notes.txt", "sub/b.tif"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    paths, refusals = find([tmp_path, tmp_path / "a9.tif"])
+    paths, refusals, _ = find([tmp_path, tmp_path / "a9.tif"])
     assert [path.relative_to(tmp_path).as_posix() for path in paths] == ["a9.tif", "a10.tif", "sub/b.tif"]
     assert refusals == []
+
+
+def test_what_temlib_wrote_is_left_out_of_a_pattern_with_a_note(tmp_path):
+    for name in ("a.tif", "a_denoised.tif", "a_denoised.tif.json", "to_be_denoised/b.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    paths, refusals, [note] = find([str(tmp_path / "*")])
+    assert (paths, refusals) == ([tmp_path / "a.tif", tmp_path / "to_be_denoised/b.tif"], [])
+    assert "4 files, of which 2 are temlib's own" in note
+    paths, [refusal], notes = find([str(tmp_path / "a_*")])
+    assert (paths, notes) == ([], [])
+    assert "2 files, of which 2 are temlib's own" in refusal
 
 
 def test_a_pattern_and_a_folder_without_images_are_told(tmp_path):
     (tmp_path / "notes.txt").touch()
     (tmp_path / "a.tif").touch()
-    assert find([str(tmp_path / "*.tif")]) == ([tmp_path / "a.tif"], [])
+    assert find([str(tmp_path / "*.tif")]) == ([tmp_path / "a.tif"], [], [])
     (tmp_path / "a.tif").unlink()
-    paths, refusals = find([tmp_path, str(tmp_path / "*.dm4")])
+    paths, refusals, _ = find([tmp_path, str(tmp_path / "*.dm4")])
     assert paths == []
     assert "holds no microscope file" in refusals[0] and "matches no file" in refusals[1]
 

@@ -1,11 +1,14 @@
+import gc
 import json
 import shutil
+import weakref
 
 import numpy as np
 import pytest
 
 from temlib import networks
 from temlib.errors import ModelFileError
+from temlib.provenance import sha256
 
 
 @pytest.fixture
@@ -41,6 +44,67 @@ def test_a_missing_file_is_named(copied):
     copied.with_suffix(".xml").unlink()
     with pytest.raises(ModelFileError, match=r"tiny\.xml is missing, which tiny\.json names"):
         networks.load(copied)
+
+
+def rewrite(card_file, **changes):
+    card_file.write_text(json.dumps(json.loads(card_file.read_text()) | changes))
+
+
+@pytest.mark.parametrize("beside", ["nothing", "another network's files"])
+def test_a_renamed_card_gives_the_network_whose_files_it_names(copied, beside):
+    frames = np.random.default_rng(1).normal(1, 0.5, (1, 1, 16, 24)).astype(np.float32)
+    expected = networks.load(copied, threads=1).run(frames)
+    renamed = copied.rename(copied.with_name("lab.json"))
+    if beside == "another network's files":
+        for suffix in (".xml", ".bin", ".safetensors"):
+            renamed.with_suffix(suffix).write_bytes(b"of no network")
+    network = networks.load(renamed, threads=1)
+    np.testing.assert_array_equal(network.run(frames), expected)
+    assert network.name == "lab"
+
+
+def test_a_card_that_vouches_for_no_file_is_refused(copied):
+    rewrite(copied, sha256={})
+    with pytest.raises(ModelFileError, match=r"tiny\.json names no \.\w+ file"):
+        networks.load(copied)
+
+
+@pytest.mark.parametrize("key", ["architecture", "stride_px", "halo_px"])
+def test_a_card_without_what_every_frame_needs_is_refused_before_any_frame(copied, key):
+    card = json.loads(copied.read_text())
+    del card[key]
+    copied.write_text(json.dumps(card))
+    with pytest.raises(ModelFileError, match=rf"tiny\.json is no card of a network \(without {key}\)"):
+        networks.load(copied)
+
+
+def test_a_graph_that_the_runtime_cannot_read_is_one_sentence(copied, monkeypatch):
+    monkeypatch.setattr(networks, "_has_cuda", lambda: False)
+    graph = copied.with_suffix(".xml")
+    graph.write_text("<net>")
+    rewrite(copied, sha256=json.loads(copied.read_text())["sha256"] | {graph.name: sha256(graph)})
+    with pytest.raises(ModelFileError, match=r"^tiny\.xml cannot be loaded \(.*\): weights of this version.*") as told:
+        networks.load(copied)
+    assert "\n" not in str(told.value)
+
+
+def test_weights_of_another_architecture_are_one_sentence_on_a_gpu(copied, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(networks, "_has_cuda", lambda: True)
+    rewrite(copied, architecture={"stem": 2, "widths": [8, 12], "depth": 1})  # its weights have 4 and 6 channels
+    with pytest.raises(ModelFileError, match=r"^tiny\.safetensors cannot be loaded \(RuntimeError: .*size mismatch"):
+        networks.load(copied)
+
+
+def test_what_was_compiled_for_a_shape_is_let_go_after_other_shapes(copied):
+    openvino = pytest.importorskip("openvino")
+    request_for = networks.requests(openvino.Core().read_model(copied.with_suffix(".xml")), threads=1)
+    first = weakref.ref(request_for((1, 1, 16, 24)))
+    assert request_for((1, 1, 16, 24)) is first()
+    for columns in (28, 32, 36):
+        request_for((1, 1, 16, columns))
+    gc.collect()
+    assert first() is None
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"sha256": 3}', "{}"])
