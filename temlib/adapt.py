@@ -10,6 +10,7 @@ import json
 import math
 import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from temlib import networks
 from temlib.errors import ModelFileError, TemlibError
 from temlib.paths import whole_file
-from temlib.provenance import sha256
+from temlib.provenance import git_state, sha256, versions
 from temlib.repeats import read_fields
 
 KEPT_ASIDE = 0.2  # of the rows of every field, the last ones, where no whole field is kept aside
@@ -76,7 +77,7 @@ def check(card_file, model):
     if importlib.util.find_spec("torch") is None:
         raise TemlibError(
             "Adapting trains a network, which needs torch, and it is not installed: install the extra, "
-            "pip install 'temlib[paper]'."
+            "pip install '.[paper]' in the folder of the project."
         )
     if card_file.suffix != ".json":
         raise TemlibError(f"{card_file} cannot be a card: a name that ends in .json is needed. Give one to -o.")
@@ -137,21 +138,22 @@ def adapt(
     Raises
     ------
     TemlibError
-        If the frames are too small or in several units, or the network is not there.
+        If the frames are too small, moved too far, or are in several units, or the network is not there.
     """
     from safetensors.torch import load_file
 
     from temlib.export import export
     from temlib.long_training import field_library
-    from temlib.noise2noise import adapt_network
+    from temlib.noise2noise import Samples, adapt_network
     from temlib.own_camera import fit_own_camera
     from temlib.plain_unet import PlainUNet
     from temlib.repeat_score import BLOCK_PX, compare, errors
 
     check(card_file, model)
     card_file = Path(card_file)
-    shipped_file = networks.WEIGHTS / f"{model}.json" if str(model) in networks.SHIPPED else Path(model)
+    shipped_file = networks.card_path(model)
     shipped = networks.load(model)
+    weights = networks.weights_file(shipped_file, shipped.card, ".safetensors")
     scored = list(kept_aside or fields)
     if len({f.unit for f in [*fields, *scored]}) > 1:
         raise TemlibError(
@@ -162,12 +164,13 @@ def adapt(
     _refuse_small([*fields, *scored], rows, shipped.card["stride_px"], BLOCK_PX // 2)
     own = fit_own_camera(fields)
     report(own.sentence())
+    samples = Samples(fields, own, shipped.card["stride_px"], rows)
     network = PlainUNet(**shipped.card["architecture"])
     try:
-        network.load_state_dict(load_file(shipped_file.with_suffix(".safetensors")))
+        network.load_state_dict(load_file(weights))
     except RuntimeError as error:
         raise ModelFileError(
-            f"{shipped_file.with_suffix('.safetensors').name} holds the weights of another kind of network than this "
+            f"{weights.name} holds the weights of another kind of network than this "
             "version of temlib trains: bring a card of this version."
         ) from error
 
@@ -182,15 +185,13 @@ def adapt(
         report(f"going on from {checkpoint}, if it is of these frames")
     made, spent = adapt_network(
         network,
-        fields,
-        own,
+        samples,
         simulated,
         checkpoint,
         key=_key(fields, rows, shipped.card_sha256, seed),
         seconds=seconds,
         steps=steps,
         seed=seed,
-        rows=rows,
         progress=progress,
     )
     if made < (steps or math.inf) and spent < (seconds or math.inf):
@@ -204,11 +205,13 @@ def adapt(
     )
     card = {
         "limits": f"{shipped.card.get('limits', 'Dry film only.').removesuffix(LIMITS).strip()} {LIMITS}",
-        "training": shipped.card.get("training"),
+        "learnt_from": shipped.card.get("learnt_from"),
+        "git_commit": git_state()[0],
+        "versions": versions(),
         "adapted_from": {
             "name": shipped.name,
             "card_sha256": shipped.card_sha256,
-            "weights_sha256": sha256(shipped_file.with_suffix(".safetensors")),
+            "weights_sha256": sha256(weights),
         },
         "adaptation": {
             "fields": [{"name": f.name, "pairs": len(f.pairs), "files": f.sources} for f in fields],
@@ -231,17 +234,18 @@ def adapt(
 
 
 def _refuse_small(fields, rows, stride_px, block_px):
-    """Refuse frames in which no crop, or no block that is scored, could lie."""
-    found = [min(f.frames.shape[axis] for f in fields) for axis in (1, 2)]
-    needed = [
-        math.ceil(max(stride_px / rows, block_px / (1 - rows) if rows < 1 else block_px)),
-        max(stride_px, block_px),
-    ]
-    if any(came < least for came, least in zip(found, needed, strict=True)):
-        raise TemlibError(
-            f"Frames of {found[0]} x {found[1]} px came: {needed[0]} x {needed[1]} px are the least to train and score "
-            "on. Give larger frames."
-        )
+    """Refuse frames in whose common part no crop, or no two blocks that are scored, could lie."""
+    for field in fields:
+        moved = [max(abs(shift[axis]) for *_, shift in field.pairs) for axis in (0, 1)]
+        scored = (block_px + moved[0]) / (1 - rows if rows < 1 else 1)
+        needed = math.ceil(max((stride_px + moved[0]) / rows, scored)), max(stride_px, 2 * block_px) + moved[1]
+        came = field.frames.shape[1:]
+        if came[0] < needed[0] or came[1] < needed[1]:
+            drift = f" and moved by up to {moved[0]} rows and {moved[1]} columns" if any(moved) else ""
+            raise TemlibError(
+                f"The frames of {field.name} have {came[0]} x {came[1]} px{drift}: at least {needed[0]} x "
+                f"{needed[1]} px are needed to train and score on. Give larger frames, or such that moved less."
+            )
 
 
 def _to_quantise(fields, shipped, report):
@@ -249,7 +253,10 @@ def _to_quantise(fields, shipped, report):
     if shipped["precision"] != "int8":
         return None
     if importlib.util.find_spec("nncf") is None:
-        report("note: nncf is not installed, so the adapted network computes in 32 bits, several times slower")
+        report(
+            "note: nncf, which the extra [paper] brings, is not installed, so the adapted network computes in 32 bits, "
+            "several times slower"
+        )
         return None
     stride = shipped["stride_px"]
     rows, cols = (min(f.frames.shape[axis] for f in fields) // stride * stride for axis in (1, 2))
@@ -277,11 +284,12 @@ def _verdict(result, name):
 def _copy(shipped_file, shipped, card_file, card):
     """A card with weights that were not changed, in whatever precision they are."""
     files = {}
-    for name in shipped["sha256"]:
-        copied = card_file.with_suffix(Path(name).suffix)
-        with whole_file(copied) as partial:
+    with ExitStack() as stack:  # what is entered first takes its name last
+        whole_card = stack.enter_context(whole_file(card_file))
+        for name in shipped["sha256"]:
+            copied = card_file.with_suffix(Path(name).suffix)
+            partial = stack.enter_context(whole_file(copied))
             shutil.copyfile(shipped_file.with_name(name), partial)
-        files[copied.name] = sha256(copied)
-    with whole_file(card_file) as partial:
+            files[copied.name] = sha256(partial)
         told = {**shipped, "adapted_from": card["adapted_from"], "adaptation": card["adaptation"], "sha256": files}
-        partial.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        whole_card.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 import warnings
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,9 @@ HIT = 10.0  # in units of the film's level: what is brighter, X-ray hits, would 
 
 
 def export(network, card_file, card, *, frames=None):
-    """Write `<name>.safetensors`, `<name>.xml`, `<name>.bin` and last the card `<name>.json`.
+    """Write `<name>.safetensors`, `<name>.xml`, `<name>.bin` and the card `<name>.json`.
+
+    All are whole before any takes its name, the card the last, so a failure leaves what was there as it was.
 
     Parameters
     ----------
@@ -40,14 +42,10 @@ def export(network, card_file, card, *, frames=None):
     """
     card_file = Path(card_file)
     network = network.cpu().eval().half().float()
-    with whole_file(card_file.with_suffix(".safetensors")) as partial:
-        state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-        save_file({name: t.half() if t.is_floating_point() else t for name, t in state.items()}, partial)
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     model = converted(network)
     if frames is not None:
         model = quantised(model, frames)
-    openvino.save_model(model, card_file.with_suffix(".xml"), compress_to_fp16=True)
-    files = [card_file.with_suffix(suffix) for suffix in (".safetensors", ".xml", ".bin")]
     card = {
         "architecture": {"stem": network.stem, "widths": list(network.widths), "depth": network.depth},
         "parameters": sum(p.numel() for p in network.parameters()),
@@ -57,10 +55,14 @@ def export(network, card_file, card, *, frames=None):
         "precision": "fp32" if frames is None else "int8",
         "normalisation": "frames over temlib.preprocess.film_level; what comes out, times it",
         **card,
-        "sha256": {file.name: sha256(file) for file in files},
     }
-    with whole_file(card_file) as partial:
-        partial.write_text(json.dumps(card, indent=2) + "\n")
+    names = [card_file.with_suffix(suffix) for suffix in (".safetensors", ".xml", ".bin")]
+    with ExitStack() as stack:  # what is entered first takes its name last
+        whole_card, *files = (stack.enter_context(whole_file(name)) for name in (card_file, *names))
+        save_file({name: t.half() if t.is_floating_point() else t for name, t in state.items()}, files[0])
+        openvino.save_model(model, files[1], compress_to_fp16=True)  # the .bin goes beside the .xml
+        card["sha256"] = {name.name: sha256(file) for name, file in zip(names, files, strict=True)}
+        whole_card.write_text(json.dumps(card, indent=2) + "\n")
 
 
 def converted(network):

@@ -209,3 +209,24 @@ def _on_gpu(card_file, card):
             return network(batch.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
 
     return Network(card_file.stem, card, run, torch.cuda.get_device_name(), sha256(card_file))
+
+
+def in_torch(network, card):
+    """A torch module as a `Network` that eager PyTorch runs where its weights are.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Of frames (n, 1, M, N) relative to their level.
+    card : dict
+        stride_px and halo_px.
+    """
+    import torch
+
+    device = next(network.parameters()).device
+
+    def run(frames):
+        with torch.inference_mode():
+            return network(torch.from_numpy(frames).to(device)).float().cpu().numpy()
+
+    return Network("", card, run, str(device))

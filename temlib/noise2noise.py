@@ -35,7 +35,7 @@ SAVE_S = 20.0  # between two checkpoints
 
 
 class Samples:
-    """Crops of pairs, and where they may lie.
+    """Crops of pairs, and where they may lie: the largest that are whole segments, or within one, in every pair.
 
     Parameters
     ----------
@@ -45,28 +45,29 @@ class Samples:
         Edges of a crop are multiples of this.
     rows : float
         Share of the rows, the first ones, that are used.
+
+    Raises
+    ------
+    TemlibError
+        If no crop can lie in some pair.
     """
 
     def __init__(self, fields, own, stride_px, rows=1.0):
         self.fields, self.own, self.rows = fields, own, rows
         self.levels = [film_level(field.frames)[:, 0, 0] for field in fields]
         self.pairs = [(k, *pair) for k, field in enumerate(fields) for pair in field.pairs]
-        height = min(int(rows * field.frames.shape[1]) - _farthest(field, 0) for field in fields)
-        width = min(field.frames.shape[2] - _farthest(field, 1) for field in fields)
-        segment = own.segment_px
-        if segment < width and segment <= CROP_PX:
-            whole = math.lcm(stride_px, segment)
-            # frames that moved begin with less than a whole segment in common
-            lost = segment - 1 if any(_farthest(field, 1) for field in fields) else 0
-            width = min(CROP_PX, max(width - lost, 0)) // whole * whole
-        else:
-            width = min(CROP_PX, width, segment if segment > 1 else width) // stride_px * stride_px
+        height = min(int(rows * fields[k].frames.shape[1]) - abs(shift[0]) for k, *_, shift in self.pairs)
+        places = {(fields[k].frames.shape[2], sign * shift[1]) for k, *_, shift in self.pairs for sign in (1, -1)}
+        widths = range(CROP_PX // stride_px * stride_px, 0, -stride_px)
+        width = next((w for w in widths if all(self._columns(w, *place).size for place in places)), 0)
         self.crop_px = (min(CROP_PX, height) // stride_px * stride_px, width)
         if min(self.crop_px) < stride_px:
             found = " and ".join(sorted({f"{f.frames.shape[1]} x {f.frames.shape[2]}" for f in fields}))
+            segments = f", whole segments of {own.segment_px} px or within one," if own.segment_px > 1 else ""
+            moved = ", which moved," if any(any(shift) for *_, shift in self.pairs) else ""
             raise TemlibError(
-                f"The frames have {found} px: crops of {stride_px} px, of whole segments of {segment} px, must lie in "
-                "what pairs share and is trained on. Give larger frames."
+                f"The frames have {found} px: crops of {stride_px} px{segments} must lie in the rows that are trained "
+                f"on, in what both frames of every pair{moved} show. Give larger frames."
             )
 
     @property
@@ -111,19 +112,17 @@ class Samples:
 
     def _place(self, shape, shift, rng):
         """First row and column of a crop that lies in both frames, its ends where segments end."""
-        height, width = int(self.rows * shape[1]), shape[2]
+        height = int(self.rows * shape[1])
         row = rng.integers(max(0, -shift[0]), min(height, height - shift[0]) - self.crop_px[0] + 1)
-        columns = np.arange(max(0, -shift[1]), min(width, width - shift[1]) - self.crop_px[1] + 1)
+        return row, rng.choice(self._columns(self.crop_px[1], shape[2], shift[1]))
+
+    def _columns(self, width, cols, shift):
+        """First columns of crops of some width in frames of `cols` columns, which moved by `shift` of them."""
+        columns = np.arange(max(0, -shift), min(cols, cols - shift) - width + 1)
         segment = self.own.segment_px
-        if segment <= self.crop_px[1]:
-            columns = columns[columns % segment == 0]
-        else:  # within one segment
-            columns = columns[columns // segment == (columns + self.crop_px[1] - 1) // segment]
-        return row, rng.choice(columns)
-
-
-def _farthest(field, axis):
-    return max(abs(shift[axis]) for *_, shift in field.pairs)
+        if width % segment == 0:
+            return columns[columns % segment == 0]
+        return columns[columns // segment == (columns + width - 1) // segment]
 
 
 @cache
@@ -144,18 +143,15 @@ def clipped_mean(mean_e, own):
     return mean_e * torch.special.ndtr(ratio) + spread * density
 
 
-def adapt_network(
-    network, fields, own, simulated, checkpoint, *, key, seconds=None, steps=None, seed=1, rows=1.0, progress=None
-):
+def adapt_network(network, samples, simulated, checkpoint, *, key, seconds=None, steps=None, seed=1, progress=None):
     """Train a network further, from the checkpoint if there is one of the same key.
 
     Parameters
     ----------
     network : plain_unet.PlainUNet
         Changed in place; ends with the moving average of its weights.
-    fields : sequence of repeats.Field
-    own : own_camera.OwnCamera
-        That took them.
+    samples : Samples
+        Of its stride.
     simulated : ndarray of shape (n, M, M)
         Fields to expose, as `long_training.field_library` draws them.
     checkpoint : path
@@ -167,8 +163,6 @@ def adapt_network(
         learning rate falls to 0 towards the end, whichever comes first.
     seed : int
         Crops, cameras and noise of a step are functions of (seed, step).
-    rows : float
-        Share of the rows of `fields`, the first ones, that are used.
     progress : callable, optional
         `progress(done, total, loss)` after each step, in seconds or steps.
 
@@ -182,11 +176,10 @@ def adapt_network(
     checkpoint = Path(checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     half = resolve_precision("auto") == "bf16-mixed"
-    samples = Samples(fields, own, network.stride_px, rows)
     network.to(device, memory_format=torch.channels_last).train()
     keep_statistics(network)
     # what the light adds to its terms, and an offset
-    lights = torch.nn.Parameter(torch.zeros(len(fields), 7, device=device))
+    lights = torch.nn.Parameter(torch.zeros(len(samples.fields), 7, device=device))
     averaging = torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE_DECAY)
     average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=averaging)
     groups = [{"params": network.parameters(), "part": 1}]
@@ -204,7 +197,7 @@ def adapt_network(
         for group in optimiser.param_groups:
             group["lr"] = LEARNING_RATE * group["part"] * _rate(done)
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            loss = _loss(network, lights, samples, simulated, own, seed, step)
+            loss = _loss(network, lights, samples, simulated, seed, step)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -228,7 +221,8 @@ def _rate(done):
     return min(1.0, (done + 1e-3) / WARM_UP) * (1 + math.cos(math.pi * done)) / 2
 
 
-def _loss(network, lights, samples, simulated, own, seed, step):
+def _loss(network, lights, samples, simulated, seed, step):
+    own = samples.own
     rng = np.random.default_rng([seed, step])
     device = lights.device
     given, wanted, level, terms, index = (x.to(device) for x in samples.draw(CROPS, rng))

@@ -19,10 +19,12 @@ from temlib.repeats import overlap
 MOST_FITTED = 4  # pairs; each of 512 x 512 px tells the noise to a percent or two
 LEAST_FITTED = 20_000  # pixels
 GAIN = ONEVIEW_BIN8.counts_per_e  # of the scale on which `camera_fit` works
-SEGMENTS_PX = (16, 32, 64, 128, 256, 512, 1024, 2048)  # those that a training can draw
-SURE = 5.0  # standard errors by which segments must share an offset
+LEAST_SEGMENT_PX, SEGMENT_STEP_PX = 16, 8  # of the widths that are tried; a training can draw none below 16
+MOST_COLUMNS = 2048  # in which segments are sought: wider ones leave room for any crop
+NEAR_PX = 4  # columns so near may share charge
+SURE = 5.0  # standard errors by which segments must share an offset, or neighbours charge
 CLIPPED_SHARE = 1e-3  # of pixels at the lowest value, 0
-SHARED_CHARGE = 0.05  # correlation of neighbours in a column that a camera without blur cannot have
+LEAST_EXCESS = 1.02  # below it, the fit has given up on pulse heights
 OUTLIER = 5.0  # times the median noise
 MISFIT = 1.25  # factor of the variance by which a model may be off
 DOSE_SPREAD = 0.1  # of the logarithm of the dose
@@ -41,9 +43,10 @@ class OwnCamera:
     camera : Camera or None
         In GAIN counts an electron; None where the model does not describe the frames.
     variance : tuple of float
-        (at 0, growth by an electron) of a pixel's variance [e-^2].
+        Of a pixel that expects 0 and 1 electrons, before clipping [e-^2]; without a fitted camera twice that of
+        the frames.
     segment_px : int
-        Columns that share an offset, counted from column 0; 1 where none do.
+        Columns that share an offset, counted from column 0; 1 where none do. See `segment_width`.
     clipped, counting : bool
     note : str
         What could not be had, or nothing.
@@ -85,13 +88,15 @@ class OwnCamera:
         dose = f"film of {np.median(self.doses_e):.3g} e-/px"
         if self.counting:
             return f"camera: counts electrons, {dose}"
+        sought = f"multiples of {SEGMENT_STEP_PX} px and whole rows were tried"
+        segments = f"segments of {self.segment_px} px ({sought})" if self.segment_px > 1 else f"no segments ({sought})"
         if self.camera is None:
-            return f"camera: {self.note}"
-        segments = f"offsets of {self.camera.segment_counts / GAIN:.2f} e- in segments of {self.segment_px} px, "
+            return f"camera: {segments}; {self.note}"
+        offsets = f"offsets of {self.camera.segment_counts / GAIN:.2f} e- in " if self.segment_px > 1 else ""
         return (
-            f"camera: {dose}, white noise of {self.camera.white_counts / GAIN:.2f} e-, "
-            f"{segments if self.segment_px > 1 else ''}excess factor {self.camera.excess_factor:.2f}, "
-            f"blur {self.camera.blur_px:.2f} px, {'clipped at 0' if self.clipped else 'not clipped'}"
+            f"camera: {dose}, white noise of {self.camera.white_counts / GAIN:.2f} e-, {offsets}{segments}, "
+            f"excess factor {self.camera.excess_factor:.2f}, blur {self.camera.blur_px:.2f} px, "
+            f"{'clipped at 0' if self.clipped else 'not clipped'}"
         )
 
     def as_dict(self):
@@ -100,10 +105,11 @@ class OwnCamera:
         return {
             "unit_per_e": float(self.unit_per_e),
             "film_e_per_px": [round(float(dose), 3) for dose in np.unique(self.doses_e)],
+            "segment_px": self.segment_px,
             "clipped": self.clipped,
             "counting": self.counting,
             "fitted": fitted and {name: float(value) for name, value in fitted.items()},
-            "note": self.note,
+            "said": self.sentence(),
         }
 
 
@@ -122,8 +128,9 @@ def fit_own_camera(fields):
     Returns
     -------
     OwnCamera
-        Without a fitted camera, and with a note, where the model cannot describe the frames: then the
-        samples of a training come from the cameras of the shipped network's training.
+        Without a fitted camera, and with a note, where the model cannot describe the frames, or they do not
+        tell its pulse heights or its blur: then the samples of a training come from the cameras of the shipped
+        network's training.
     """
     unit = fields[0].unit
     pairs = least_moved(fields)
@@ -149,7 +156,7 @@ def fit_own_camera(fields):
     if camera is None:
         doses = levels / unit_per_e
         note = "the camera model does not describe the noise of these frames, so simulated ones are of many cameras"
-        return OwnCamera(unit_per_e, doses, None, (variance / unit_per_e**2, 0.0), **known, note=note)
+        return OwnCamera(unit_per_e, doses, None, (variance / unit_per_e**2,) * 2, **known, note=note)
     if segment_px == 1:
         camera = replace(camera, segment_counts=0.0)
     doses = levels / unit_per_e
@@ -174,7 +181,8 @@ def _fitted(sets, camera):
     except (ValueError, np.linalg.LinAlgError):
         return None
     rows = np.mean([np.corrcoef(d[1:].ravel(), d[:-1].ravel())[0, 1] for d in (difference(*pair) for pair in sets)])
-    if camera.blur_px == 0 and rows > SHARED_CHARGE:
+    shared = rows > SURE / np.sqrt(sum(pair[0].size for pair in sets))
+    if camera.excess_factor < LEAST_EXCESS or (camera.blur_px == 0 and shared):
         return None
     ratio = float(np.median(table["variance"] / table["model_variance"]))
     return camera if np.isfinite(ratio) and 1 / MISFIT < ratio < MISFIT else None
@@ -185,7 +193,7 @@ def _by_moments(sets, camera):
 
     Both grow with the electrons, by shares that the charge cloud sets: their ratio tells the cloud's width,
     and the growth the excess factor, for clouds as `fresh_noise` draws them. None where the intensity varies
-    too little to see the growth.
+    too little to see the growth, or the cloud is wider, or the growth smaller, than of any such camera.
     """
     local = np.concatenate([gaussian_filter(pair.mean(axis=0), LOCAL_SIGMA_PX)[1:].ravel() for pair in sets]) / GAIN
     noise = [difference(*pair) / np.sqrt(2) / GAIN for pair in sets]
@@ -199,7 +207,9 @@ def _by_moments(sets, camera):
     kept = (1 - 2 * lost) ** 2 + 2 * lost**2  # along one axis, of the variance
     neighbours = 2 * lost * (1 - 2 * lost) / kept
     blur = float(np.interp(np.mean(here * above) / local.mean() / growth, neighbours, blurs))
-    excess = max(growth / np.interp(blur, blurs, kept) ** 2, 1.001)
+    excess = growth / np.interp(blur, blurs, kept) ** 2
+    if excess < LEAST_EXCESS or blur == blurs[-1]:
+        return None
     segment = np.mean([segment_sigma(d, 1.0, camera.segment_width_px) for d in noise])
     white = np.sqrt(max(at_zero - segment**2, 0))
     return replace(
@@ -242,23 +252,34 @@ def difference(first, second):
 def segment_width(pairs):
     """Columns of the segments whose pixels share an offset in each row; 1 where none do.
 
-    The halves of a segment vary together from row to row, two segments do not: the width is the
-    largest power of two for which halves do, or that of the frame.
+    Pixels of a segment vary together from row to row, those of two segments do not. Of the widths that are
+    tried, multiples of SEGMENT_STEP_PX from LEAST_SEGMENT_PX on and the whole row, it is the one whose segments
+    fit the covariance of the columns best, by least squares. (Of a pair that moved along the rows, one frame
+    begins with its column 0, so the width is still found.)
 
     Parameters
     ----------
     pairs : sequence of ndarray of shape (2, M, N)
+        See `least_moved`.
     """
-    width, cols = 1, pairs[0].shape[2]
-    for candidate in [*(w for w in SEGMENTS_PX if w < cols), cols]:
-        products = []
-        for pair in pairs:
-            noise = np.diff(difference(*pair), axis=0)[::2]  # what rows have in common is no offset
-            blocks = noise[:, : cols // candidate * candidate].reshape(len(noise), -1, candidate)
-            # without the pixels in the middle, which share charge
-            halves = (blocks[..., : candidate // 2 - 2].mean(axis=2), blocks[..., candidate // 2 + 2 :].mean(axis=2))
-            products.append((halves[0] * halves[1]).ravel())
-        products = np.concatenate(products)
-        if products.mean() > SURE * products.std() / np.sqrt(products.size):
-            width = candidate
-    return width
+    cols = min(pairs[0].shape[2], MOST_COLUMNS)
+    noise = []
+    for pair in pairs:
+        rows = np.diff(difference(*pair)[:, :cols], axis=0)[::2]  # what rows have in common is no offset
+        usual = OUTLIER * np.median(np.abs(rows)) / 0.6745  # that of a normal distribution, X-ray hits apart
+        rows = np.clip(rows, -usual, usual)
+        noise.append(rows / rows.std())
+    noise = np.concatenate(noise)
+    far = np.abs(np.subtract.outer(np.arange(cols), np.arange(cols))) > NEAR_PX
+    covariance = noise.T @ noise * far / len(noise)
+
+    def fit(width):
+        """Of segments of equal offsets to the covariance, in its standard errors where there are none."""
+        segments = [np.s_[start : start + width, start : start + width] for start in range(0, cols, width)]
+        products = sum(np.count_nonzero(far[s]) for s in segments)
+        return sum(covariance[s].sum() for s in segments) * np.sqrt(len(noise) / 2 / products)
+
+    best = max([*range(LEAST_SEGMENT_PX, cols, SEGMENT_STEP_PX), cols], key=fit)
+    if fit(best) < SURE:
+        return 1
+    return best if best < cols else pairs[0].shape[2]

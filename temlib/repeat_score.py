@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from temlib.inference import denoise_image
-from temlib.networks import Network
+from temlib.networks import in_torch
 from temlib.noise2noise import clipped_mean, light_terms
 from temlib.preprocess import bin_area, film_level
 from temlib.repeats import overlap
@@ -21,7 +21,9 @@ def errors(network, fields, own, *, rows=0.0):
     """How badly each denoised frame predicts the other raw frame of its pair, block by block.
 
     A smooth light and one offset a direction are fitted, and what the camera's clipping does to a mean is
-    done to the prediction too. The noise of the raw frame is in the result, whatever the network.
+    done to the prediction too. The noise of the raw frame is in the result, whatever the network. The pairs of a
+    field share specimen and frames, so they are averaged, by place in the first frame of each, before the blocks
+    are formed; where the specimen drifts, one place shows another part of it later.
 
     Parameters
     ----------
@@ -34,29 +36,31 @@ def errors(network, fields, own, *, rows=0.0):
     Returns
     -------
     ndarray of shape (B,)
-        Mean squared differences of blocks of up to BLOCK_PX x BLOCK_PX px, over both directions [square of the
-        film's level].
+        Mean squared differences of blocks of up to BLOCK_PX x BLOCK_PX px, over both directions and the pairs of
+        a field [square of the film's level].
     """
     network.eval()
-    device = next(network.parameters()).device
-
-    def run(frames):
-        with torch.inference_mode():
-            return network(torch.from_numpy(frames).to(device)).float().cpu().numpy()
-
-    as_loaded = Network("", {"stride_px": network.stride_px, "halo_px": network.halo_px}, run, str(device))
-    pairs = [(field, *pair) for field in fields for pair in field.pairs]
+    as_loaded = in_torch(network, {"stride_px": network.stride_px, "halo_px": network.halo_px})
+    pairs = [(number, *pair) for number, field in enumerate(fields) for pair in field.pairs]
     chosen = np.unique(np.linspace(0, len(pairs) - 1, MOST_SCORED // 2).round().astype(int))
-    found = []
-    for field, i, j, shift in (pairs[p] for p in chosen):
-        first = int(rows * field.frames.shape[1])
-        there = _squares(field.frames[i], field.frames[j], shift, as_loaded, own, first)
-        back = _squares(field.frames[j], field.frames[i], (-shift[0], -shift[1]), as_loaded, own, first)
-        edge = min(BLOCK_PX, *there.shape)
-        found.append(
-            bin_area((there + back)[: there.shape[0] // edge * edge, : there.shape[1] // edge * edge], edge) / 2
-        )
-    return np.concatenate([blocks.ravel() for blocks in found])
+    sums = {}  # of each field: of squares, and how many they are
+    for number, i, j, shift in (pairs[p] for p in chosen):
+        frames = fields[number].frames
+        first = int(rows * frames.shape[1])
+        there = _squares(frames[i], frames[j], shift, as_loaded, own, first)
+        back = _squares(frames[j], frames[i], (-shift[0], -shift[1]), as_loaded, own, first)
+        squares, seen = sums.setdefault(number, np.zeros((2, *frames[0, first:].shape)))
+        overlap(squares, squares, shift)[0][:] += there + back
+        overlap(seen, seen, shift)[0][:] += 2
+    return np.concatenate([_blocks(*of_field) for of_field in sums.values()])
+
+
+def _blocks(squares, seen):
+    """Means over the blocks of a field, at least two, without those of which pairs that moved show little."""
+    edge = min(BLOCK_PX, squares.shape[0], squares.shape[1] // 2)
+    squares, seen = (bin_area(x[: len(x) // edge * edge, : x.shape[1] // edge * edge], edge) for x in (squares, seen))
+    enough = seen >= seen.max() / 2
+    return squares[enough] / seen[enough]
 
 
 def _squares(given, wanted, shift, network, own, first):
@@ -73,6 +77,8 @@ def _squares(given, wanted, shift, network, own, first):
 
 def compare(before, after):
     """The score before and after; the noise of the raw frames, which is in both, is not in their difference.
+
+    The mean gives every block the same weight, and every place of a field is one block, however many pairs show it.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from scipy.signal import correlate
 from scipy.signal.windows import tukey
 
 from temlib.errors import TemlibError
-from temlib.movies import DENOISED, digest, open_movie, stem_of
+from temlib.movies import digest, open_movie, refuse_denoised, stem_of
 from temlib.preprocess import BEAM_SIGMA_PX, FILM_BLOCK_PX, bin_area
 
 MOST_PAIRS = 24  # of neighbours, evenly spaced over a movie
@@ -77,7 +77,7 @@ def read_fields(paths):
     for path in paths:
         try:
             movie = open_movie(path)
-            _refuse_denoised(movie)
+            refuse_denoised(movie)
             if movie.shape[0] == 1:
                 [image] = movie.read()
                 _add_to_group(groups, movie, image, notes)
@@ -245,19 +245,6 @@ def _refuse_too_smooth(name, frames, pairs):
         raise TemlibError(
             f"The frames of {name} vary by {np.median(shares):.2g} of what as many electrons do: raw frames are "
             "needed, which vary by 1 or more. Give the frames before they were averaged, filtered or denoised."
-        )
-
-
-def _refuse_denoised(movie):
-    """Refuse what temlib has denoised: by its name, metadata or the marks at the beginning of the file."""
-    marked = movie.path.stem.endswith(DENOISED) or "Denoised" in movie.metadata
-    if not marked and movie.path.is_file():
-        with open(movie.path, "rb") as file:
-            start = file.read(2**16)
-        marked = any("denoised_by".encode(code) in start for code in ("ascii", "utf-16-be", "utf-16-le"))
-    if marked:
-        raise TemlibError(
-            f"{movie.path.name} was denoised by temlib: raw frames are needed. Give the file that it was made from."
         )
 
 

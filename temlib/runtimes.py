@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from temlib.camera import ONEVIEW_BIN8, expose
 from temlib.errors import ModelFileError
 from temlib.inference import denoise_image
-from temlib.networks import SHIPPED, WEIGHTS, Network, load, requests
+from temlib.networks import SHIPPED, Network, card_path, in_torch, load, requests, weights_file
 from temlib.provenance import processor_name
 from temlib.wide_phantom import learning_field
 
@@ -91,12 +90,12 @@ def runtimes(size_px, *, threads=THREADS, models=SHIPPED, paper=None):
     else:
         left_out.append("The paper's network and the torch rows are left out: install the extra [paper] to time them.")
     for model in models:
-        card_file = WEIGHTS / f"{model}.json" if str(model) in SHIPPED else Path(model)
+        card_file = card_path(model)
         if str(model) in SHIPPED and not card_file.is_file():
-            left_out.append(f"The network {model!r} is left out: its weights are not in {WEIGHTS.name}/ yet.")
+            left_out.append(f"The network {model!r} is left out: this version has no weights of it.")
             continue
         card = load(model, threads=threads).card  # refuses files that do not belong together
-        versions = [card_file.with_name(name) for name in card["sha256"] if name.endswith(".xml")]
+        versions = [weights_file(card_file, card, ".xml")]
         network = _shipped_network(card_file, card) if with_torch else None
         if network is not None and card["precision"] == "int8":  # what the integers cost
             from temlib.export import converted
@@ -127,7 +126,7 @@ def _shipped_network(card_file, card):
     from temlib.plain_unet import PlainUNet
 
     network = PlainUNet(**card["architecture"])
-    network.load_state_dict(load_file(card_file.with_suffix(".safetensors")))
+    network.load_state_dict(load_file(weights_file(card_file, card, ".safetensors")))
     return network.eval()
 
 
@@ -158,25 +157,6 @@ def _everywhere(model, card, network, versions, size_px, threads):
                 denoise = on_gpu(network, half=half, **way)
                 found.append(Runtime(model, "torch", precision, torch.cuda.get_device_name(), None, denoise))
     return found
-
-
-def in_torch(network, card):
-    """A torch module as a `networks.Network` that eager PyTorch runs on the CPU.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Of frames (n, 1, M, N) relative to their level.
-    card : dict
-        stride_px and halo_px.
-    """
-    import torch
-
-    def run(frames):
-        with torch.inference_mode():
-            return network(torch.from_numpy(frames)).numpy()
-
-    return Network(name="", card=card, run=run, device="CPU")
 
 
 def _eager(model, card, network, threads):

@@ -1,29 +1,35 @@
 """Adaptation: tiny networks, few steps, cameras and specimens that the test drew."""
 
 import json
+import platform
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from scipy import stats
 from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 
 from test_fresh_noise import cameras  # noqa: E402
 
-from temlib import adapt, filters, networks, noise2noise  # noqa: E402
+from temlib import adapt, camera, filters, networks, noise2noise, repeat_score  # noqa: E402
 from temlib.camera import ONEVIEW_BIN8  # noqa: E402
 from temlib.cli import app  # noqa: E402
+from temlib.errors import TemlibError  # noqa: E402
+from temlib.export import export  # noqa: E402
 from temlib.fresh_noise import expose  # noqa: E402
 from temlib.inference import denoise_image  # noqa: E402
 from temlib.noise2noise import Samples, adapt_network, clipped_mean  # noqa: E402
-from temlib.own_camera import OwnCamera  # noqa: E402
+from temlib.own_camera import OwnCamera, fit_own_camera  # noqa: E402
+from temlib.paths import ROOT  # noqa: E402
 from temlib.plain_unet import PlainUNet  # noqa: E402
-from temlib.repeat_score import errors  # noqa: E402
+from temlib.repeat_score import compare, errors  # noqa: E402
 from temlib.repeats import Field  # noqa: E402
 from temlib.wide_phantom import learning_field  # noqa: E402
 
@@ -56,6 +62,7 @@ def small(monkeypatch):
     monkeypatch.setattr(adapt, "SIMULATED", 6)
     monkeypatch.setattr(adapt, "SIMULATED_PX", 64)
     monkeypatch.setattr(noise2noise, "CROP_PX", 64)
+    monkeypatch.setattr(repeat_score, "BLOCK_PX", 16)  # as many blocks as larger frames have
     monkeypatch.setattr(noise2noise, "LEARNING_RATE", 1e-2)  # a tiny network learns fast
 
 
@@ -113,6 +120,26 @@ def test_crops_of_a_pair_show_the_same_place_and_begin_and_end_with_a_segment(sh
     assert (columns.max(axis=1) % 32 == 31).all()
 
 
+# In 192 columns, of multiples of 32 up to 192: 4 segments of 48 px, 4 of 40 px, none of whole ones of 56 px
+@pytest.mark.parametrize(("segment_px", "width"), [(48, 192), (40, 160), (56, 32), (128, 128), (1, 192)])
+def test_crops_are_the_largest_of_whole_segments_or_within_one(segment_px, width, monkeypatch):
+    monkeypatch.setattr(noise2noise, "CROP_PX", 192)
+    samples = Samples([numbered((0, 0))], replace(ONEVIEW, segment_px=segment_px), 32)
+    assert samples.crop_px == (160, width)
+    given, *_ = samples.draw(20, np.random.default_rng(0))
+    columns = np.rint(given.numpy() * samples.levels[0][0]).reshape(20, -1) % 1000 - 100
+    first, last = columns.min(axis=1), columns.max(axis=1)
+    whole = (first % segment_px == 0) & (last % segment_px == segment_px - 1)
+    assert (whole | (first // segment_px == last // segment_px)).all()
+
+
+def test_frames_too_narrow_for_whole_segments_are_refused_with_what_was_needed():
+    field = Field("narrow", np.ones((2, 96, 90), np.float32), [(0, 1, (0, 0))], "e-")
+    # the least multiple of 32 that is whole segments of 24 px is 96
+    with pytest.raises(TemlibError, match="96 x 90 px: crops of 32 px, whole segments of 24 px"):
+        Samples([field], replace(ONEVIEW, segment_px=24), 32)
+
+
 def test_rows_that_are_kept_aside_are_in_no_crop():
     samples = Samples([numbered((0, 0))], ONEVIEW, 32, rows=0.75)
     given, *_ = samples.draw(50, np.random.default_rng(0))
@@ -122,16 +149,13 @@ def test_rows_that_are_kept_aside_are_in_no_crop():
 
 def test_clipped_mean_is_that_of_the_filters():
     mean_e = np.linspace(0, 8, 12).reshape(3, 4)
-    camera = ONEVIEW_BIN8
-    own = OwnCamera(1.0, np.array([4.5]), camera, tuple(variance(e, camera) for e in (0, 1)), 32, True, False)
+    own = replace(ONEVIEW, variance=tuple(variance(e, ONEVIEW_BIN8) for e in (0, 1)))
     np.testing.assert_allclose(clipped_mean(torch.from_numpy(mean_e), own), filters.clipped_mean(mean_e), rtol=1e-6)
 
 
-def variance(electrons, camera):
+def variance(electrons, model):
     """By the definition of the camera model, for the small blur that it has: F e + additive [e-^2]."""
-    from temlib.camera import pixel_variance
-
-    return float(pixel_variance(electrons, camera) + camera.segment_counts**2) / camera.counts_per_e**2
+    return float(camera.pixel_variance(electrons, model) + model.segment_counts**2) / model.counts_per_e**2
 
 
 class CutOffError(Exception):
@@ -144,7 +168,8 @@ def train(movie, simulated, checkpoint, *, stop_after=None, key="k"):
             raise CutOffError
 
     network = tiny()
-    adapt_network(network, [movie], ONEVIEW, simulated, checkpoint, key=key, steps=6, progress=progress)
+    samples = Samples([movie], ONEVIEW, network.stride_px)
+    adapt_network(network, samples, simulated, checkpoint, key=key, steps=6, progress=progress)
     return network.state_dict()
 
 
@@ -173,7 +198,8 @@ def test_a_checkpoint_of_other_frames_is_not_gone_on_from(movie, simulated, tmp_
 
 def test_training_ends_where_it_would_begin_to_learn_the_noise_by_heart(movie, simulated, tmp_path, monkeypatch):
     monkeypatch.setattr(noise2noise, "MOST_SEEN", 0.5)
-    made, _ = adapt_network(tiny(), [movie], ONEVIEW, simulated, tmp_path / "a.ckpt", key="k", steps=100)
+    samples = Samples([movie], ONEVIEW, tiny().stride_px)
+    made, _ = adapt_network(tiny(), samples, simulated, tmp_path / "a.ckpt", key="k", steps=100)
     # half of 2 x 3 frames of 160 x 192 px in four crops of 64 x 64 px a step
     assert made == 6
 
@@ -213,17 +239,60 @@ def adapt_level(frame):
     return float(film_level(frame)[0, 0])
 
 
+class Untouched(torch.nn.Module):
+    stride_px = halo_px = 32
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, frames):
+        return frames * self.weight
+
+
+class Flat(Untouched):
+    def forward(self, frames):
+        return torch.ones_like(frames) * self.weight
+
+
+def test_clipped_frames_that_the_model_cannot_fit_are_scored():
+    flat = np.ones((96, 96))  # too few pixels for a fit
+    rng = np.random.default_rng(0)
+    counts = [camera.expose(flat, dose_e_per_px=4.5, camera=ONEVIEW_BIN8, rng=rng) for _ in range(2)]
+    frames = np.float32(counts) / ONEVIEW_BIN8.counts_per_e
+    field = Field("small", frames, [(0, 1, (0, 0))], "e-")
+    own = fit_own_camera([field])
+    assert (own.camera, own.clipped) == (None, True)
+    # the mean of each normal distribution of the frames' own variance, cut at 0, by quadrature
+    mean_e, sigma = np.array([0.0, 0.5, 4.5, 30.0]), np.std(frames[0] - frames[1]) / np.sqrt(2)
+    read = [stats.norm(mean, sigma).expect(lambda value: value, lb=0) for mean in mean_e]
+    np.testing.assert_allclose(clipped_mean(torch.from_numpy(mean_e), own), read, rtol=0.01)
+    # a flat film predicts each frame but for its noise
+    noise = np.mean([np.var(f) / np.square(adapt_level(f)) for f in frames])
+    assert errors(Flat(), [field], own).mean() == pytest.approx(noise, rel=0.01)
+
+
+def test_pairs_of_the_same_frames_tell_no_more_than_one_of_them(movie):
+    own = OwnCamera(1.0, np.array([20.0]), None, (0.0, 0.0), 1, False, False)
+    once, often = (
+        compare(*(errors(network, [replace(movie, pairs=pairs)], own) for network in (Flat(), Untouched())))
+        for pairs in ([(0, 1, (0, 0))], 5 * [(0, 1, (0, 0))])
+    )
+    assert once["blocks"] == (ROWS // 16) * (COLS // 16)
+    for name in ("change", "change_standard_error", "standard_error", "blocks"):
+        assert often[name] == pytest.approx(once[name], rel=1e-5), name
+
+
+def test_blocks_are_at_their_place_in_the_first_frame(truth):
+    own = OwnCamera(1.0, np.array([20.0]), None, (0.0, 0.0), 1, False, False)
+    frames = np.stack([truth[:-6, 9:], truth[6:, :-9], truth[3:-3, 4:-5]])  # 154 x 183 px: 9 x 11 blocks of 16 px
+    frames[0, 34:44, 66:76] += 100  # in the third block down, the fifth across
+    pairs = [(0, 1, (-6, 9)), (0, 2, (-3, 5))]
+    found = errors(Untouched(), [Field("moved", frames, pairs, "e-")], own)
+    assert (len(found), found.argmax()) == (9 * 11, 2 * 11 + 4)
+
+
 def test_a_pair_that_moved_is_scored_where_both_frames_show_the_same(truth):
-    class Untouched(torch.nn.Module):
-        stride_px = halo_px = 32
-
-        def __init__(self):
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.ones(1))
-
-        def forward(self, frames):
-            return frames * self.weight
-
     own = OwnCamera(1.0, np.array([20.0]), None, (0.0, 0.0), 1, False, False)
     frames = np.stack([truth[:-6, 9:], truth[6:, :-9]])
     for shift, score in {(-6, 9): 0.0, (0, 0): None}.items():
@@ -237,7 +306,16 @@ def test_a_pair_that_moved_is_scored_where_both_frames_show_the_same(truth):
 def test_a_network_becomes_better_with_a_camera_it_has_not_seen_and_its_card_denoises(
     truth, movie, tiny_card, tmp_path
 ):
-    card = adapt.adapt([movie], tmp_path / "own.json", model=tiny_card, steps=60, report=lambda line: None)
+    (tmp_path / "from").mkdir()
+    for file in tiny_card.parent.iterdir():
+        shutil.copy(file, tmp_path / "from")
+    shipped = tmp_path / "from" / tiny_card.name
+    shipped.write_text(json.dumps(json.loads(tiny_card.read_text()) | {"learnt_from": {"white_e": [0.0, 5.0]}}))
+    card = adapt.adapt([movie], tmp_path / "own.json", model=shipped, steps=60, report=lambda line: None)
+    assert card["learnt_from"] == {"white_e": [0.0, 5.0]}
+    assert card["versions"]["python"] == platform.python_version()
+    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    assert card["git_commit"] == (commit or None)
     score = card["adaptation"]["score"]
     assert score["improved"]
     assert score["change"] < -2 * score["change_standard_error"]
@@ -247,7 +325,7 @@ def test_a_network_becomes_better_with_a_camera_it_has_not_seen_and_its_card_den
         for model in (tiny_card, tmp_path / "own.json")
     )
     assert after < 0.8 * before
-    assert sorted(file.name for file in tmp_path.iterdir()) == [
+    assert sorted(file.name for file in tmp_path.glob("own*")) == [
         f"own.{suffix}" for suffix in ("bin", "json", "safetensors", "xml")
     ]
 
@@ -327,7 +405,7 @@ app(sys.argv[1:])
     command = [sys.executable, "-c", code, "adapt", str(movie_file), "-o", str(tmp_path / "own.json")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr.startswith("error: ")) == (2, True), done.stderr
-    assert "temlib[paper]" in done.stderr
+    assert "pip install '.[paper]'" in done.stderr  # as the README: temlib is on no index
 
 
 def test_what_cannot_be_adapted_to_is_refused_in_a_sentence_before_training(movie, tiny_card, tmp_path):
@@ -361,3 +439,42 @@ def test_export_of_the_card_is_whole_before_the_checkpoint_goes(movie, known_cam
     with pytest.raises(OSError, match="disk"):
         adapt.adapt([movie], tmp_path / "own.json", model=tiny_card, steps=60, report=lambda line: None)
     assert (tmp_path / "own.ckpt").is_file()
+
+
+@pytest.mark.parametrize("reason", ["moved", "segments"])
+def test_frames_without_room_for_a_crop_are_refused_before_anything_is_drawn(
+    movie, known_camera, tiny_card, tmp_path, monkeypatch, reason
+):
+    monkeypatch.setattr("temlib.long_training.field_library", lambda *a, **options: pytest.fail("was drawn"))
+    if reason == "moved":
+        # trained rows: 128 of 160, of which the pair shares 2
+        movie, sentence = replace(movie, pairs=[(0, 1, (126, 0))]), "moved by up to 126 rows and 0 columns"
+    else:
+        monkeypatch.setattr(noise2noise, "CROP_PX", 8)  # 4 and 8 columns are no whole segments of 3, nor within one
+        own = OwnCamera(1.0, np.array([20.0]), None, (80.0, 80.0), 3, False, False)
+        monkeypatch.setattr("temlib.own_camera.fit_own_camera", lambda fields: own)
+        sentence = "whole segments of 3 px"
+    with pytest.raises(TemlibError, match=sentence):
+        adapt.adapt([movie], tmp_path / "own.json", model=tiny_card, steps=2, report=lambda line: None)
+
+
+def test_weights_that_are_kept_replace_an_earlier_adaptation_as_one(
+    movie, known_camera, tiny_card, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(noise2noise, "LEARNING_RATE", 0.0)
+    export(PlainUNet(2, (4, 8), 1), tmp_path / "own.json", {"adapted_from": {}, "limits": "an earlier one"})
+    before = {file.name: file.read_bytes() for file in tmp_path.glob("own*")}
+    copy, copied = shutil.copyfile, []
+
+    def fails(source, target):
+        copied.append(target)
+        copy(source, target)
+        if len(copied) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copyfile", fails)
+    with pytest.raises(KeyboardInterrupt):
+        adapt.adapt([movie], tmp_path / "own.json", model=tiny_card, steps=2, report=lambda line: None)
+    assert len(before) == 4
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert not list(tmp_path.glob("*partial*"))

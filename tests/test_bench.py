@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from temlib import bench, runtimes
+from temlib import bench, networks, runtimes
 from temlib.camera import ONEVIEW_BIN8
 from temlib.errors import ModelFileError
 from temlib.networks import Network
@@ -109,7 +109,7 @@ def test_simulated_frames_are_counts_at_the_dose():
 
 def test_networks_that_are_not_shipped_yet_get_a_sentence_and_no_row(monkeypatch, tmp_path):
     monkeypatch.setattr(runtimes, "_installed", lambda package: False)
-    monkeypatch.setattr(runtimes, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(networks, "WEIGHTS", tmp_path)
     with pytest.raises(ModelFileError, match=r"extra \[paper\].*'best' is left out.*'fast' is left out"):
         runtimes.runtimes(8)
 

@@ -105,6 +105,15 @@ def test_the_commands_of_a_microscope_s_computer_import_core_dependencies_only(p
             assert core & {distribution(one) for one in provider.get(name, [name])}, f"{path.name}: {name}"
 
 
+def test_what_temlib_imports_is_core_or_of_the_extra_paper(project):
+    needed = project["dependencies"] + project["optional-dependencies"]["paper"]
+    provider = packages_distributions()
+    for path in (ROOT / "temlib").rglob("*.py"):
+        for name in others(path):
+            found = {distribution(one) for one in provider.get(name, [name])}
+            assert found & {distribution(requirement) for requirement in needed}, f"{path.name}: {name}"
+
+
 def test_conda_users_get_the_same_direct_dependencies(direct, conda):
     named = {re.split(r"[=<> ]", entry)[0] for entry in conda["dependencies"] if isinstance(entry, str)}
     assert named - NOT_A_DEPENDENCY == {CONDA_NAMES.get(name, name) for name in direct - set(NOT_ON_CONDA_FORGE)}

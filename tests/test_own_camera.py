@@ -1,5 +1,7 @@
 """The camera as found on exposures whose camera the test chose."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ torch = pytest.importorskip("torch")
 
 from test_fresh_noise import cameras  # noqa: E402
 
+from temlib import trials  # noqa: E402
 from temlib.fresh_noise import expose  # noqa: E402
 from temlib.own_camera import fit_own_camera, least_moved, segment_width  # noqa: E402
 from temlib.repeats import Field  # noqa: E402
@@ -24,10 +27,35 @@ def field(unit_per_e=1.0, unit="e-", shape=SHAPE, **camera):
     return Field("simulated", unit_per_e * frames[:, 0].numpy(), [(0, 1, (0, 0))], unit)
 
 
-@pytest.mark.parametrize("width", [1, 16, 32, 64, 320])
+@pytest.mark.parametrize("width", [1, 16, 24, 32, 40, 48, 64, 96, 320])
 def test_the_width_of_segments_is_found(width):
     camera = {"segment_px": width % 320, "segment_e": 0.85} if width > 1 else {"segment_e": 0.0}  # 0: the whole row
     assert segment_width(least_moved([field(**camera)])) == width
+
+
+def test_the_width_of_segments_is_found_though_the_specimen_moved():
+    resting = field(segment_px=48, segment_e=0.85)
+    moved = replace(resting, pairs=[(0, 1, (3, 20))])  # the frames' segments are 20 columns apart, then
+    assert segment_width(least_moved([moved])) == 48
+
+
+# pulse heights of an excess factor of 3 and a cloud of 0.9 px: `camera_fit` knows none so wide
+@pytest.mark.parametrize("shape", [(160, 160), SHAPE])
+def test_a_camera_whose_cloud_and_pulses_cannot_be_told_is_not_taken_for_one_without(shape):
+    rng = np.random.default_rng(5)
+    fields = []
+    for number in range(4):
+        transmission = np.ones(shape)
+        transmission[30:120, 20 + 10 * number : 90] = 0.4
+        frames = [trials.expose(transmission, "other", dose_e_per_px=12.0, rng=rng) for _ in range(2)]
+        fields.append(Field(f"field {number}", np.stack(frames), [(0, 1, (0, 0))], "e-"))
+    own = fit_own_camera(fields)
+    assert own.camera is None
+    assert own.segment_px == trials.OTHER_CAMERA.segment_width_px == 48
+    assert "segments of 48 px (multiples of 8 px and whole rows were tried)" in own.sentence()
+    assert own.as_dict()["said"] == own.sentence()
+    # what a pixel expects to read, cut at 0, varies by this; see test_adapt for what is made of it
+    assert own.variance[0] == own.variance[1] == pytest.approx(np.var(frames[0][:20] - frames[1][:20]) / 2, rel=0.1)
 
 
 def test_a_camera_like_the_papers_is_found_as_it_is():
