@@ -10,15 +10,22 @@ OTHER_MARKER = "v"  # what a processor computes in is called by its runtime
 
 
 def learning(history):
-    """Mean error of each network against the time that its training had taken; a line is a mean over ten rounds."""
-    figure, axes = plt.subplots(figsize=(PAGE_WIDTH_IN, 2.8))
-    for name, rows in history.groupby("network", sort=False):
-        error_db = 10 / np.log(10) * rows.loss  # the loss is a natural logarithm
-        (points,) = axes.plot(rows.minutes, error_db, ".", ms=3, alpha=0.4)
-        smooth = error_db.rolling(10, min_periods=1, center=True).mean()
-        axes.plot(rows.minutes, smooth, color=points.get_color(), label=f"{name}, {rows.step.max()} steps")
-    axes.set(xlabel="time of training [min]", ylabel="mean squared error [dB]")
-    axes.legend(loc="upper right")
+    """Mean error of each network against the time of its training, those that learn from another one by themselves.
+
+    Takes network, step, loss, minutes, and learns_from, a panel each; a line is a mean over ten rounds.
+    """
+    figure, axes = plt.subplots(
+        1, history.learns_from.nunique(), figsize=(PAGE_WIDTH_IN, 2.6), sharey=True, squeeze=False, layout="constrained"
+    )
+    for place, (target, chosen) in zip(axes[0], history.groupby("learns_from", sort=False), strict=True):
+        for name, rows in chosen.groupby("network", sort=False):
+            error_db = 10 / np.log(10) * rows.loss  # the loss is a natural logarithm
+            (points,) = place.plot(rows.minutes, error_db, ".", ms=3, alpha=0.4)
+            smooth = error_db.rolling(10, min_periods=1, center=True).mean()
+            place.plot(rows.minutes, smooth, color=points.get_color(), label=f"{name}, {rows.step.max()} steps")
+        place.set(xlabel="time of training [min]", title=f"against {target}")
+        place.legend(loc="upper right")
+    axes[0, 0].set_ylabel("mean squared error [dB]")
     return figure
 
 
