@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 
 from temlib import calibration, networks
-from temlib.preprocess import film_level
+from temlib.preprocess import film_level, film_level_behind
 
 TILE_PX = 1536  # edge of what a network is given of a larger frame; with it 8192 x 8192 pixels take below 4 GB
 
@@ -32,14 +32,19 @@ def denoise_image(image, network):
 
     Notes
     -----
+    A network evens out what it is given, so it cannot tell the level it was given from the film's; the result is
+    multiplied by the level once more taken, with the particles that it shows filled up.
+
     Every tile is divided by the level of the whole frame, and tiles overlap by the network's
     reach, `card["halo_px"]`; so the result is that of the frame in one piece, without seams. All
     tiles of a frame have one shape, as a runtime keeps memory for every shape that it is given.
     """
+    rows, cols = image.shape
     frame = np.array(image, np.float32)
     level = film_level(frame)
     stride, halo = network.card["stride_px"], network.card["halo_px"]
     frame *= 1 / level
+    relative = frame
     if any(n % stride for n in frame.shape):
         frame = np.pad(frame, [(0, -n % stride) for n in frame.shape], mode="symmetric")
     if max(frame.shape) <= TILE_PX:
@@ -49,8 +54,9 @@ def denoise_image(image, network):
         for tile in product(*(_spans(n, min(n, TILE_PX), halo) for n in frame.shape)):
             given, kept, place = zip(*tile, strict=True)
             output[place] = network.run(frame[given][None, None])[0, 0][kept]
-    output *= level
-    return output[: image.shape[0], : image.shape[1]]
+    output = output[:rows, :cols]
+    output *= level * film_level_behind(relative, output)
+    return output
 
 
 def _spans(size, tile, halo):

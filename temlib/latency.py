@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from temlib.preprocess import film_level
+from temlib.preprocess import film_level, film_level_behind
 from temlib.provenance import processor_name
 
 CAMERA_FPS = (25, 125, 300)  # OneView unbinned; the paper's 8 ms; OneView binned by 8
@@ -120,7 +120,9 @@ def on_gpu(network, *, stride_px, scale, shape, half):
         return relative.half().contiguous(memory_format=torch.channels_last) if half else relative, level
 
     def computed(relative, level):
-        return (network(relative).float() * level)[0, 0, : shape[0], : shape[1]].contiguous()
+        rows, cols = shape
+        image = network(relative).float()[..., :rows, :cols]
+        return (image * level * film_level_behind(relative.float()[..., :rows, :cols], image))[0, 0].contiguous()
 
     with torch.no_grad():
         aside = torch.cuda.Stream()

@@ -188,17 +188,51 @@ def film_level(image):
     ndarray or torch.Tensor of float32, shape (..., 1, 1)
         In the unit of `image`; 1 where it would not be positive.
     """
+    return _level(_block_means(image))
+
+
+def film_level_behind(image, denoised):
+    """`film_level` as it were without the particles, which a denoised image shows.
+
+    The more of a frame is covered, the fewer of its blocks show the film, and the lower its `film_level`: by 2 % in
+    simulated fields like the paper's, at 5 electrons a pixel.
+
+    Parameters
+    ----------
+    image, denoised : ndarray or torch.Tensor of shape (..., M, N)
+        Of one unit. The film of `denoised` is at the `film_level` of it, and what is darker than that by
+        PARTICLE_CONTRAST is filled up.
+
+    Returns
+    -------
+    ndarray or torch.Tensor of float32, shape (..., 1, 1)
+        In the unit of `image`; 1 where it would not be positive.
+    """
+    means = _block_means(denoised)
+    film = _level(means)[..., 0]
+    return _level(_block_means(image) + (film - means) * (means < (1 - PARTICLE_CONTRAST) * film))
+
+
+def _block_means(image):
+    """Means of small blocks, (..., n)."""
     rows, cols = (min(FILM_BLOCK_PX, size) for size in image.shape[-2:])
     whole = image[..., : image.shape[-2] // rows * rows, : image.shape[-1] // cols * cols]
     # rows first: that sum runs over whole lines of memory
     sums = whole.reshape(*image.shape[:-2], -1, rows, whole.shape[-1]).sum(-2)
-    sums = sums.reshape(*image.shape[:-2], -1, cols).sum(-1)
-    usual, bright = (round(quantile * (sums.shape[-1] - 1)) for quantile in (FILM_QUANTILE, BRIGHT_QUANTILE))
-    if isinstance(image, np.ndarray):
-        ordered = np.partition(sums, (usual, bright)).astype(np.float32)
+    sums = sums.reshape(*image.shape[:-2], -1, cols)
+    # NumPy's own sum over so short an axis takes four times as long
+    sums = np.einsum("...i->...", sums) if isinstance(sums, np.ndarray) else sums.sum(-1)
+    return sums / (rows * cols)
+
+
+def _level(means):
+    """The level that `film_level` takes from means of blocks (..., n), as (..., 1, 1)."""
+    usual, bright = (round(quantile * (means.shape[-1] - 1)) for quantile in (FILM_QUANTILE, BRIGHT_QUANTILE))
+    if isinstance(means, np.ndarray):
+        ordered = np.sort(means).astype(np.float32)
     else:
-        ordered = sums.sort().values.float()
-    level = ordered[..., usual].clip(min=ordered[..., bright] / 2)[..., None, None] / (rows * cols)
+        ordered = means.sort().values.float()
+    level = ordered[..., usual].clip(min=ordered[..., bright] / 2)[..., None, None]
     return level + (1 - level) * (level <= 0)
 
 

@@ -11,6 +11,7 @@ from temlib.preprocess import (
     drift_bound_px,
     faithful_scale,
     film_level,
+    film_level_behind,
     find_drift_px,
     min_max_scale,
     prepare_pair,
@@ -82,6 +83,15 @@ def test_film_level_is_the_block_mean_that_seven_tenths_undercut():
     assert film_level(blocks)[0, 0] == 7
     assert film_level(np.zeros((9, 7)))[0, 0] == 1
     assert film_level(np.full((3, 5), 4, np.uint16))[0, 0] == 4
+
+
+def test_film_level_behind_particles_is_that_of_the_empty_film():
+    noise = np.arange(-5.0, 6.0)
+    denoised = np.full(11, 10.0)
+    denoised[[4, 6, 9, 10]] = 5
+    as_blocks = [row.reshape(1, 11).repeat(8, axis=0).repeat(8, axis=1) for row in (denoised + noise, denoised)]
+    assert film_level(as_blocks[0])[0, 0] == 10
+    assert film_level_behind(*as_blocks)[0, 0] == 12  # that seven tenths of 10 + noise undercut
 
 
 @pytest.mark.parametrize("drift", [(0.0, 0.0), (2.0, -1.0), (-1.5, 2.5)])
