@@ -11,17 +11,19 @@ import math
 import os
 import shutil
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from temlib import networks
 from temlib.errors import ModelFileError, TemlibError
+from temlib.inference import denoise_image
 from temlib.paths import whole_file
 from temlib.provenance import git_state, sha256, versions
 from temlib.repeats import read_fields
 
-KEPT_ASIDE = 0.2  # of the rows of every field, the last ones, where no whole field is kept aside
+KEPT_ASIDE = 0.2  # of the rows, the last ones, where there is only one field
 SIMULATED, SIMULATED_PX = 300, 256  # fields to expose, and their edge
 MOST_QUANTISED = 8  # frames
 LIMITS = "Adapted to one camera at one dose and to one specimen: for others take the network that it is from."
@@ -118,10 +120,11 @@ def adapt(
         Receives the card, with its weights beside it. Until it is whole, a checkpoint and simulated
         fields lie there too, from which a call with the same fields goes on.
     kept_aside : sequence of repeats.Field, optional
-        To score on; without them the last KEPT_ASIDE of the rows of `fields`, which are then not trained on.
+        To score on. Without them, of several fields the one that shows most is kept aside in a trial, and if the
+        network became better, a training on all of them follows; of one field KEPT_ASIDE of the rows are kept aside.
     model : "best", "fast" or path of a card
     seconds, steps : float, int
-        Of training; one of the two.
+        Of training; one of the two. A trial and the training after it share the seconds, and each has the steps.
     seed : int
     notes : sequence of str
         For the card.
@@ -154,17 +157,17 @@ def adapt(
     shipped_file = networks.card_path(model)
     shipped = networks.load(model)
     weights = networks.weights_file(shipped_file, shipped.card, ".safetensors")
-    scored = list(kept_aside or fields)
-    if len({f.unit for f in [*fields, *scored]}) > 1:
+    if len({f.unit for f in [*fields, *(kept_aside or ())]}) > 1:
         raise TemlibError(
             "Some frames are in electrons and some in counts: frames of one camera in one unit are needed. Adapt to "
             "each by itself."
         )
-    rows = 1.0 if kept_aside else 1 - KEPT_ASIDE
-    _refuse_small([*fields, *scored], rows, shipped.card["stride_px"], BLOCK_PX // 2)
+    rows = 1.0 if kept_aside or len(fields) > 1 else 1 - KEPT_ASIDE
+    _refuse_small([*fields, *(kept_aside or ())], rows, shipped.card["stride_px"], BLOCK_PX // 2)
     own = fit_own_camera(fields)
     report(own.sentence())
-    samples = Samples(fields, own, shipped.card["stride_px"], rows)
+    trainings, scored = _plan(fields, kept_aside, shipped)
+    samples = [Samples(trained_on, own, shipped.card["stride_px"], rows) for trained_on in trainings]
     network = PlainUNet(**shipped.card["architecture"])
     try:
         network.load_state_dict(load_file(weights))
@@ -175,34 +178,41 @@ def adapt(
         ) from error
 
     def score():
-        return errors(network, scored, own, rows=0.0 if kept_aside else rows)
+        return errors(network, scored, own, rows=rows if rows < 1 else 0.0)
 
-    checkpoint, drawn = card_file.with_suffix(".ckpt"), card_file.with_suffix(".fields")
+    drawn = card_file.with_suffix(".fields")
     # before torch has threads, as this forks
     simulated = field_library(drawn, SIMULATED, seed=seed, size_px=SIMULATED_PX, jobs=os.cpu_count(), report=report)
-    before = score()
-    if checkpoint.is_file():
-        report(f"going on from {checkpoint}, if it is of these frames")
-    made, spent = adapt_network(
-        network,
-        samples,
-        simulated,
-        checkpoint,
-        key=_key(fields, rows, shipped.card_sha256, seed),
-        seconds=seconds,
-        steps=steps,
-        seed=seed,
-        progress=progress,
-    )
-    if made < (steps or math.inf) and spent < (seconds or math.inf):
-        notes = [*notes, f"training ended after {made} steps, as more of them would teach it the noise of these frames"]
-        report(f"note: {notes[-1]}; more frames train longer")
-    result = compare(before, score())
-    result["on"] = (
-        [f.name for f in scored]
-        if kept_aside
-        else f"the last {KEPT_ASIDE:.0%} of the rows of each field, not trained on"
-    )
+    before, notes = score(), list(notes)
+    checkpoints = [card_file.with_suffix(suffix) for suffix in (".trial.ckpt", ".ckpt")[-len(trainings) :]]
+    shares = [len(of_one.pairs) / sum(len(other.pairs) for other in samples) for of_one in samples]
+    made, spent = [], []
+    for number, checkpoint in enumerate(checkpoints):
+        if checkpoint.is_file():
+            report(f"going on from {checkpoint}, if it is of these frames")
+        network.load_state_dict(load_file(weights))
+        limits = {"seconds": seconds and shares[number] * seconds, "steps": steps}
+        done = adapt_network(
+            network,
+            samples[number],
+            simulated,
+            checkpoint,
+            key=_key(trainings[number], rows, shipped.card_sha256, seed),
+            seed=seed,
+            progress=progress and _part_of(progress, number, shares, seconds, steps),
+            **limits,
+        )
+        made, spent = [*made, done[0]], [*spent, done[1]]
+        if made[-1] < (steps or math.inf) and spent[-1] < (limits["seconds"] or math.inf):
+            ended = f"training ended after {made[-1]} steps, as more of them would teach it the noise of these frames"
+            notes.append(ended)
+            report(f"note: {ended}; more frames train longer")
+        if number == 0:
+            result = compare(before, score())
+            result["on"] = _told(scored, kept_aside, trainings)
+            report(_verdict(result, shipped.name))
+            if not result["improved"]:
+                break
     card = {
         "limits": f"{shipped.card.get('limits', 'Dry film only.').removesuffix(LIMITS).strip()} {LIMITS}",
         "learnt_from": shipped.card.get("learnt_from"),
@@ -216,21 +226,52 @@ def adapt(
         "adaptation": {
             "fields": [{"name": f.name, "pairs": len(f.pairs), "files": f.sources} for f in fields],
             "camera": own.as_dict(),
-            "minutes": round(spent / 60, 2),
-            "steps": made,
+            "minutes": round(sum(spent) / 60, 2),
+            "steps": made[-1],
             "seed": seed,
             "score": result,
-            "notes": list(notes),
+            "notes": notes,
         },
     }
     if result["improved"]:
         export(network, card_file, card, frames=_to_quantise(fields, shipped.card, report))
     else:
         _copy(shipped_file, shipped.card, card_file, card)
-    report(_verdict(result, shipped.name))
-    checkpoint.unlink(missing_ok=True)
+    for checkpoint in checkpoints:
+        checkpoint.unlink(missing_ok=True)
     shutil.rmtree(drawn, ignore_errors=True)
     return json.loads(card_file.read_text(encoding="utf-8"))
+
+
+def _plan(fields, kept_aside, network):
+    """What each training is on, a trial before the last where there is one; and what the first is scored on."""
+    if kept_aside:
+        return [list(fields)], list(kept_aside)
+    images = [denoise_image(field.frames[0], network) for field in fields]
+    if len(fields) > 1:
+        fullest = int(np.argmax([image.std() / image.mean() for image in images]))
+        return [[*fields[:fullest], *fields[fullest + 1 :]], list(fields)], [fields[fullest]]
+    [field], [image] = fields, images
+    rows = int(KEPT_ASIDE * len(image))
+    if image[:rows].std() > image[-rows:].std():  # upside down, its last rows show more
+        pairs = [(i, j, (-shift[0], shift[1])) for i, j, shift in field.pairs]
+        field = replace(field, frames=field.frames[:, ::-1], pairs=pairs)
+    return [[field]], [field]
+
+
+def _told(scored, kept_aside, trainings):
+    """What was kept aside, for the card."""
+    if kept_aside:
+        return [field.name for field in scored]
+    if len(trainings) > 1:
+        return f"{scored[0].name}, kept aside in a trial; then the network was trained on all fields"
+    return f"{KEPT_ASIDE:.0%} of the rows, not trained on"
+
+
+def _part_of(progress, number, shares, seconds, steps):
+    """Progress of one training as that of all of them."""
+    before, total = (seconds * sum(shares[:number]), seconds) if seconds else (steps * number, steps * len(shares))
+    return lambda done, _, loss: progress(before + done, total, loss)
 
 
 def _refuse_small(fields, rows, stride_px, block_px):

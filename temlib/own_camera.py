@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from scipy.special import ndtr, ndtri
+from scipy.stats import norm
 
 from temlib.camera import ONEVIEW_BIN8, Camera, pixel_variance
 from temlib.camera_fit import GRID, LOCAL_SIGMA_PX, fit_once, photon_transfer, segment_sigma
@@ -41,7 +43,7 @@ class OwnCamera:
     doses_e : ndarray
         Of the film in each frame [e-/px].
     camera : Camera or None
-        In GAIN counts an electron; None where the model does not describe the frames.
+        In GAIN counts an electron; None where no camera has so little noise.
     variance : tuple of float
         Of a pixel that expects 0 and 1 electrons, before clipping [e-^2]; without a fitted camera twice that of
         the frames.
@@ -90,13 +92,14 @@ class OwnCamera:
             return f"camera: counts electrons, {dose}"
         sought = f"multiples of {SEGMENT_STEP_PX} px and whole rows were tried"
         segments = f"segments of {self.segment_px} px ({sought})" if self.segment_px > 1 else f"no segments ({sought})"
+        note = f"; {self.note}" if self.note else ""
         if self.camera is None:
-            return f"camera: {segments}; {self.note}"
+            return f"camera: {segments}{note}"
         offsets = f"offsets of {self.camera.segment_counts / GAIN:.2f} e- in " if self.segment_px > 1 else ""
         return (
             f"camera: {dose}, white noise of {self.camera.white_counts / GAIN:.2f} e-, {offsets}{segments}, "
             f"excess factor {self.camera.excess_factor:.2f}, blur {self.camera.blur_px:.2f} px, "
-            f"{'clipped at 0' if self.clipped else 'not clipped'}"
+            f"{'clipped at 0' if self.clipped else 'not clipped'}{note}"
         )
 
     def as_dict(self):
@@ -128,9 +131,9 @@ def fit_own_camera(fields):
     Returns
     -------
     OwnCamera
-        Without a fitted camera, and with a note, where the model cannot describe the frames, or they do not
-        tell its pulse heights or its blur: then the samples of a training come from the cameras of the shipped
-        network's training.
+        With a note where the model cannot describe the frames, or they do not tell its pulse heights or its blur:
+        then the camera is one of as much noise, or, where none has so little, the samples of a training come from
+        the cameras of the shipped network's training.
     """
     unit = fields[0].unit
     pairs = least_moved(fields)
@@ -153,9 +156,13 @@ def fit_own_camera(fields):
             break
         if unit != "e-":
             unit_per_e *= camera.excess_factor / ONEVIEW_BIN8.excess_factor
+    note = ""
+    if camera is None:
+        camera = _roughly([pair / unit_per_e for pair in pairs], segment_px, clipped=clipped)
+        note = "roughly, as the camera model does not describe the noise of these frames"
     if camera is None:
         doses = levels / unit_per_e
-        note = "the camera model does not describe the noise of these frames, so simulated ones are of many cameras"
+        note = f"{note.removeprefix('roughly, ')}, so simulated ones are of many cameras"
         return OwnCamera(unit_per_e, doses, None, (variance / unit_per_e**2,) * 2, **known, note=note)
     if segment_px == 1:
         camera = replace(camera, segment_counts=0.0)
@@ -166,6 +173,45 @@ def fit_own_camera(fields):
         camera,
         tuple((pixel_variance(e, camera) + camera.segment_counts**2) / GAIN**2 for e in (0, 1)),
         **known,
+        note=note,
+    )
+
+
+def _roughly(sets, segment_px, *, clipped):
+    """A camera of as much noise, and as blurred, as frames [e-/px]; None where it would be less than the electrons'.
+
+    The noise is taken for that of one normal distribution, cut at 0 where the camera clips, the blur for the
+    widest that `fresh_noise` draws if it is wider; and pulse heights vary at least as the OneView's do.
+    """
+    noise = [difference(*pair) / np.sqrt(2) for pair in sets]
+    mean, shown = np.mean([pair.mean() for pair in sets]), 1.0
+    variance = np.mean([d.var() for d in noise])
+    covariance = np.mean([np.mean(d[1:] * d[:-1]) for d in noise])
+    if clipped:
+        ratio = -ndtri(np.mean([np.mean(pair == 0) for pair in sets]))  # of mean and spread before the cut
+        shown = ndtr(ratio)
+        spread = mean / (ratio * shown + norm.pdf(ratio))
+        covariance *= spread**2 / variance
+        mean, variance = ratio * spread, spread**2
+    segment = segment_sigma(noise[0], shown, segment_px) if segment_px > 1 else 0.0
+    blurs, lost = kernel_table()
+    kept = (1 - 2 * lost) ** 2 + 2 * lost**2  # along one axis, of the variance
+    correlated = 2 * lost * (1 - 2 * lost) * kept
+    rising = np.s_[: np.argmax(correlated) + 1]  # with a wider cloud, all of the charge's noise is less
+    excess = max(ONEVIEW_BIN8.excess_factor, covariance / correlated.max() / mean)
+    blur = float(np.interp(covariance / excess / mean, correlated[rising], blurs[rising]))
+    of_electrons = mean * np.interp(blur, blurs, kept) ** 2
+    if variance - segment**2 < of_electrons:
+        return None
+    excess = min(excess, (variance - segment**2) / of_electrons)
+    return replace(
+        ONEVIEW_BIN8,
+        pulse_shape=1 / max(excess - 1, LEAST_EXCESS - 1),
+        white_counts=GAIN * np.sqrt(max(variance - segment**2 - excess * of_electrons, 0)),
+        segment_counts=GAIN * segment,
+        segment_width_px=max(segment_px, LEAST_SEGMENT_PX),
+        fixed_pattern_counts=0.0,
+        blur_px=blur,
     )
 
 

@@ -262,10 +262,13 @@ def test_clipped_frames_that_the_model_cannot_fit_are_scored():
     frames = np.float32(counts) / ONEVIEW_BIN8.counts_per_e
     field = Field("small", frames, [(0, 1, (0, 0))], "e-")
     own = fit_own_camera([field])
-    assert (own.camera, own.clipped) == (None, True)
-    # the mean of each normal distribution of the frames' own variance, cut at 0, by quadrature
-    mean_e, sigma = np.array([0.0, 0.5, 4.5, 30.0]), np.std(frames[0] - frames[1]) / np.sqrt(2)
-    read = [stats.norm(mean, sigma).expect(lambda value: value, lb=0) for mean in mean_e]
+    assert (own.note[:7], own.clipped) == ("roughly", True)
+    # the film's noise before the cut, and the mean of each normal distribution that is cut at 0, by quadrature
+    film_e2 = camera.pixel_variance(4.5, ONEVIEW_BIN8) + ONEVIEW_BIN8.segment_counts**2
+    assert np.dot(own.variance, (-3.5, 4.5)) == pytest.approx(film_e2 / ONEVIEW_BIN8.counts_per_e**2, rel=0.1)
+    mean_e = np.array([0.0, 0.5, 4.5, 30.0])
+    sigma = np.sqrt(own.variance[0] + (own.variance[1] - own.variance[0]) * mean_e)
+    read = [stats.norm(*of_one).expect(lambda value: value, lb=0) for of_one in zip(mean_e, sigma, strict=True)]
     np.testing.assert_allclose(clipped_mean(torch.from_numpy(mean_e), own), read, rtol=0.01)
     # a flat film predicts each frame but for its noise
     noise = np.mean([np.var(f) / np.square(adapt_level(f)) for f in frames])
@@ -349,6 +352,57 @@ def test_fields_that_are_kept_aside_are_scored_and_not_trained_on(movie, known_c
     card = adapt.adapt([movie], tmp_path / "own.json", kept_aside=[other], **options)
     assert card["adaptation"]["score"]["on"] == ["other"]
     assert [field["name"] for field in card["adaptation"]["fields"]] == ["movie"]
+
+
+def half(movie, number, rows=ROWS):
+    """Two of the four exposures, as a field of its own."""
+    return Field(f"half {number}", movie.frames[2 * number : 2 * number + 2, :rows], [(0, 1, (0, 0))], "e-")
+
+
+def test_of_several_fields_the_fullest_is_kept_aside_in_a_trial_and_then_all_are_trained_on(
+    movie, known_camera, tiny_card, tmp_path, monkeypatch
+):
+    empty = Field("empty", movie.frames[:2].mean() + 0 * movie.frames[:2], [(0, 1, (0, 0))], "e-")
+    trained, train = [], noise2noise.adapt_network
+
+    def watched(network, samples, *arguments, **options):
+        trained.append([field.name for field in samples.fields])
+        return train(network, samples, *arguments, **options)
+
+    done = []
+    monkeypatch.setattr(noise2noise, "adapt_network", watched)
+    options = {"model": tiny_card, "report": lambda line: None, "progress": lambda now, total, _: done.append(now)}
+    card = adapt.adapt([half(movie, 0), empty, half(movie, 1)], tmp_path / "own.json", steps=40, **options)
+    assert card["adaptation"]["score"]["improved"]
+    aside = card["adaptation"]["score"]["on"].split(",")[0]
+    assert aside.startswith("half")
+    assert trained == [[name for name in ("half 0", "empty", "half 1") if name != aside], ["half 0", "empty", "half 1"]]
+    assert done == sorted(done) and done[-1] > 60  # of twice 40
+    assert not list(tmp_path.glob("*.ckpt"))
+
+
+def test_after_a_trial_without_improvement_nothing_more_is_trained(
+    movie, known_camera, tiny_card, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(noise2noise, "LEARNING_RATE", 0.0)
+    options = {"model": tiny_card, "steps": 2, "report": lambda line: None}
+    card = adapt.adapt([half(movie, 0), half(movie, 1)], tmp_path / "own.json", **options)
+    assert (card["adaptation"]["steps"], card["adaptation"]["score"]["improved"]) == (2, False)
+    assert (tmp_path / "own.safetensors").read_bytes() == tiny_card.with_suffix(".safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("upside_down", [False, True])
+def test_of_one_field_the_end_that_shows_more_is_kept_aside(truth, upside_down, monkeypatch):
+    image = np.full_like(truth, 20.0)
+    image[4:20, 30:60] = 5.0  # within the first fifth
+    image = image[::-1] if upside_down else image
+    frames = np.stack([image, np.roll(image, 3, axis=0)]).astype(np.float32)
+    monkeypatch.setattr(adapt, "denoise_image", lambda frame, network: frame)
+    [[field]], [scored] = adapt._plan([Field("one", frames, [(0, 1, (3, 2))], "e-")], None, None)
+    assert field is scored
+    assert field.frames[0, -ROWS // 5 :].min() == 5
+    [(i, j, (rows, _))] = field.pairs
+    np.testing.assert_array_equal(field.frames[i, 20:130], field.frames[j, 20 + rows : 130 + rows])
 
 
 # The command
