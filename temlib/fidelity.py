@@ -5,6 +5,8 @@ that a reference shows to be empty; no two outputs are compared, since they may 
 out: knows no network, no file.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 from scipy.fft import fft2, fftfreq
@@ -15,13 +17,16 @@ from skimage.draw import disk
 from temlib import filters
 from temlib.camera import ONEVIEW_BIN8
 from temlib.particles import BEAM_SIGMA_NM, find_particles
-from temlib.preprocess import background_level
+from temlib.preprocess import background_level, light_terms
 from temlib.real_score import CUT_PX, PANEL_SHAPE, best_fit, block_mean, residual_variance
 
 AWAY_NM = 30.0  # of a particle, in which a blur or the drift between two frames is no fault of the film
 GRAIN_PX = 3.0  # rougher than this, in pixels of the LDE frame, is what the eye takes for uneven film
 BORDER_PX = 8  # width of the band along a border that is compared with the band inside it
 BLOB_CONTRAST, BLOB_NM = 0.03, 30.0  # the faintest and smallest that counts as an invented particle
+PARTICLE = 0.85  # of the film's level, below which a denoised pixel is one of a particle
+BESIDE_NM = (0, 3, 6, 9, 12, 15, 20, 25, 30, 40, 50, 60)  # edges of the distances from a particle
+FAR_NM = 90.0  # farther from any particle the film shows nothing but light
 BAND_NM = 200.0, 30.0  # periods over which a correlation is averaged: the sizes of the paper's particles
 # Smoothing [px] and darkest film of the two references: a panel, and the mean of two exposures of 4.5 e-/px,
 # of whose film 5 px leave 4 %
@@ -225,6 +230,36 @@ def band_mean(correlation):
     """
     low, high = (1 / period for period in BAND_NM)
     return correlation.loc[correlation["frequency_per_nm"].between(low, high), "frc"].mean()
+
+
+def beside_particles(image, denoised, *, pixel_size_nm):
+    """How bright the film is beside particles, relative to far away from them: what Fresnel fringes do.
+
+    Parameters
+    ----------
+    image : ndarray of shape (M, N)
+        Any unit. The light on it is fitted where no particle is near.
+    denoised : ndarray of shape (M, N)
+        Another exposure of the field, which says where its particles are: from `image` itself, their outlines would
+        follow its noise.
+    pixel_size_nm : float
+
+    Returns
+    -------
+    pandas.DataFrame
+        distance_nm (middle), intensity (mean relative to the far film) and standard_error, of pixels as if each had
+        noise of its own.
+    """
+    distance_nm = distance_transform_edt(denoised > PARTICLE * np.median(denoised)) * pixel_size_nm
+    far = distance_nm > FAR_NM
+    terms = light_terms(image.shape).astype(np.float64)
+    light = np.tensordot(np.linalg.lstsq(terms[:, far].T, image[far], rcond=None)[0], terms, 1)
+    rows = []
+    for near, away in pairwise(BESIDE_NM):
+        seen = (image / light)[(distance_nm > near) & (distance_nm <= away)]
+        error = seen.std() / np.sqrt(seen.size)
+        rows.append({"distance_nm": (near + away) / 2, "intensity": seen.mean(), "standard_error": error})
+    return pd.DataFrame(rows)
 
 
 def best_filtered(method, frame, other):

@@ -8,7 +8,6 @@ the checkpoint.
 
 import math
 import time
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 from temlib.errors import ModelFileError, TemlibError
 from temlib.long_training import batch_of_step, relative_to_film
 from temlib.paths import whole_file
-from temlib.preprocess import film_level
+from temlib.preprocess import film_level, light_terms
 from temlib.training import keep_statistics, resolve_precision
 
 CROP_PX = 192
@@ -123,13 +122,6 @@ class Samples:
         if width % segment == 0:
             return columns[columns % segment == 0]
         return columns[columns // segment == (columns + width - 1) // segment]
-
-
-@cache
-def light_terms(shape):
-    """Powers of row and column, from -1 to 1, up to the second, which make up a smooth light; float32 (6, M, N)."""
-    row, col = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), indexing="ij")
-    return np.stack([np.ones_like(row), row, col, row**2, row * col, col**2])
 
 
 def clipped_mean(mean_e, own):

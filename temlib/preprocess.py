@@ -6,6 +6,8 @@ LDE frame saturated, no alignment), and *corrected* (area mean, drift removed, i
 relative to the background, which can be inverted). Arrays in, arrays out.
 """
 
+from functools import cache
+
 import numpy as np
 from scipy.ndimage import gaussian_filter, shift
 from scipy.signal.windows import tukey
@@ -234,6 +236,13 @@ def _level(means):
         ordered = means.sort().values.float()
     level = ordered[..., usual].clip(min=ordered[..., bright] / 2)[..., None, None]
     return level + (1 - level) * (level <= 0)
+
+
+@cache
+def light_terms(shape):
+    """Powers of row and column, from -1 to 1, up to the second, which make up a smooth light; float32 (6, M, N)."""
+    row, col = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), indexing="ij")
+    return np.stack([np.ones_like(row), row, col, row**2, row * col, col**2])
 
 
 def network_input(lde, background_e, mode):

@@ -8,8 +8,8 @@ import torch
 
 from temlib.inference import denoise_image
 from temlib.networks import in_torch
-from temlib.noise2noise import clipped_mean, light_terms
-from temlib.preprocess import bin_area, film_level
+from temlib.noise2noise import clipped_mean
+from temlib.preprocess import bin_area, film_level, light_terms
 from temlib.repeats import overlap
 
 BLOCK_PX = 32  # largest edge of the blocks whose scatter is the score's error

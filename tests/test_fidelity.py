@@ -156,3 +156,12 @@ def test_the_best_width_is_nearer_to_the_truth_than_the_ends_of_the_range_and_br
     for end in (min(filters.WIDTHS["gaussian"]), max(filters.WIDTHS["gaussian"])):
         assert end != width
         assert error < 0.8 * np.mean((4.5 * filters.filter_frame("gaussian", frame, 4.7, end) - 4.5 * truth) ** 2)
+
+
+def test_the_brightness_beside_particles_is_found_whatever_the_light():
+    distance = np.hypot(*(np.mgrid[0:90, 0:140] - np.array([40, 60])[:, None, None])) - 10  # of a disc [px]
+    image = np.where(distance > 0, 1 + 0.08 * np.exp(-np.maximum(distance, 0) / 3), 0.3)
+    light = 5 * (1 + 0.2 * np.linspace(-1, 1, 140)) * (1 - 0.1 * np.linspace(-1, 1, 90)[:, None] ** 2)
+    table = fidelity.beside_particles(image * light, np.where(distance > 0, 1.0, 0.3), pixel_size_nm=3.0)
+    expected = 1 + 0.08 * np.exp(-table["distance_nm"] / 3 / 3)
+    np.testing.assert_allclose(table["intensity"][1:], expected[1:], atol=0.006)

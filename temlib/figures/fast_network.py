@@ -83,6 +83,25 @@ def correlations(table):
     return figure
 
 
+def fringes(table):
+    """Film beside particles, relative to far away from them, a panel a field; bars are standard errors of raw frames.
+
+    Takes field, method, distance_nm, intensity, standard_error.
+    """
+    fields = list(table["field"].unique())
+    figure, axes = plt.subplots(1, len(fields), figsize=(PAGE_WIDTH_IN, 2.4), sharey=True, squeeze=False)
+    for place, field in zip(axes[0], fields, strict=True):
+        for method, curve in table[table["field"] == field].groupby("method", sort=False):
+            error = curve["standard_error"] if method == "raw" else None
+            place.errorbar(curve["distance_nm"], curve["intensity"], error, elinewidth=0.8, **_line(method))
+        place.axhline(1, color="0.8", lw=0.6, zorder=0)
+        place.set(ylim=(0.88, 1.12), xlabel="distance from the nearest particle [nm]", title=f"{field} field")
+    axes[0, 0].set_ylabel("relative to film far away")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=7)
+    return figure
+
+
 def quality(table):
     """nRMSE against dose: a row a specimen, a column a material; bands are a network's 95 % intervals over fields.
 
