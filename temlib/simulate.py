@@ -86,8 +86,7 @@ def make_field(folder, name, *, seed, size_px, binning, pixel_size_nm, max_drift
     wide = phantom.transmission(
         phantom.draw_depth(particles, **grid),
         step_nm=step_nm,
-        fringe_nm=rng.uniform(3, 8),
-        fringe_strength=rng.uniform(0.0, 0.6),
+        **phantom.draw_fringes(rng),
         rng=rng,
     )
     drift = rng.uniform(-1, 1, 2) * max_drift_px / np.sqrt(2)

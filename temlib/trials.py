@@ -50,8 +50,7 @@ def paper_field(seed, index, *, size_px, pixel_size_nm, material):
     film = phantom.transmission(
         phantom.draw_depth(particles, **grid),
         step_nm=pixel_size_nm / OVERSAMPLING,
-        fringe_nm=rng.uniform(3, 8),
-        fringe_strength=rng.uniform(0.0, 0.6),
+        **phantom.draw_fringes(rng),
         rng=rng,
     )
     return bin_area(film, OVERSAMPLING), phantom.truth_table(f"{material}_{index}", particles)
