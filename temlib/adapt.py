@@ -24,6 +24,7 @@ from temlib.provenance import git_state, sha256, versions
 from temlib.repeats import read_fields
 
 KEPT_ASIDE = 0.2  # of the rows, the last ones, where there is only one field
+TRIED_ON = 1 / 3  # of several fields, kept aside in a trial
 SIMULATED, SIMULATED_PX = 300, 256  # fields to expose, and their edge
 MOST_QUANTISED = 8  # frames
 LIMITS = "Adapted to one camera at one dose and to one specimen: for others take the network that it is from."
@@ -120,8 +121,8 @@ def adapt(
         Receives the card, with its weights beside it. Until it is whole, a checkpoint and simulated
         fields lie there too, from which a call with the same fields goes on.
     kept_aside : sequence of repeats.Field, optional
-        To score on. Without them, of several fields the one that shows most is kept aside in a trial, and if the
-        network became better, a training on all of them follows; of one field KEPT_ASIDE of the rows are kept aside.
+        To score on. Without them, of several fields a third, those that show most, are kept aside in a trial, and if
+        the network became better, a training on all follows; of one field KEPT_ASIDE of the rows are kept aside.
     model : "best", "fast" or path of a card
     seconds, steps : float, int
         Of training; one of the two. A trial and the training after it share the seconds, and each has the steps.
@@ -249,8 +250,10 @@ def _plan(fields, kept_aside, network):
         return [list(fields)], list(kept_aside)
     images = [denoise_image(field.frames[0], network) for field in fields]
     if len(fields) > 1:
-        fullest = int(np.argmax([image.std() / image.mean() for image in images]))
-        return [[*fields[:fullest], *fields[fullest + 1 :]], list(fields)], [fields[fullest]]
+        by_contents = np.argsort([image.std() / image.mean() for image in images])
+        first_aside = len(fields) - max(1, round(TRIED_ON * len(fields)))
+        rest, fullest = ([fields[k] for k in sorted(part)] for part in np.split(by_contents, [first_aside]))
+        return [rest, list(fields)], fullest
     [field], [image] = fields, images
     rows = int(KEPT_ASIDE * len(image))
     if image[:rows].std() > image[-rows:].std():  # upside down, its last rows show more
@@ -264,7 +267,8 @@ def _told(scored, kept_aside, trainings):
     if kept_aside:
         return [field.name for field in scored]
     if len(trainings) > 1:
-        return f"{scored[0].name}, kept aside in a trial; then the network was trained on all fields"
+        names = ", ".join(field.name for field in scored)
+        return f"{names}, kept aside in a trial; then the network was trained on all fields"
     return f"{KEPT_ASIDE:.0%} of the rows, not trained on"
 
 
