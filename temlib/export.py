@@ -53,7 +53,7 @@ def export(network, card_file, card, *, frames=None):
         "stride_px": network.stride_px,
         "halo_px": network.halo_px,
         "precision": "fp32" if frames is None else "int8",
-        "normalisation": "frames over temlib.preprocess.film_level; what comes out, times film_level_behind",
+        "normalisation": "frames over temlib.preprocess.film_level; what comes out, times the level and film_scale",
         **card,
     }
     names = [card_file.with_suffix(suffix) for suffix in (".safetensors", ".xml", ".bin")]

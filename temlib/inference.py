@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 
 from temlib import calibration, networks
-from temlib.preprocess import film_level, film_level_behind
+from temlib.preprocess import film_level, film_scale
 
 TILE_PX = 1536  # edge of what a network is given of a larger frame; with it 8192 x 8192 pixels take below 4 GB
 
@@ -32,8 +32,8 @@ def denoise_image(image, network):
 
     Notes
     -----
-    A network evens out what it is given, so it cannot tell the level it was given from the film's; the result is
-    multiplied by the level once more taken, with the particles that it shows filled up.
+    A network evens out the light, and with it part of what the level is wrong by; so in the end the film is made as
+    bright as the frame's.
 
     Every tile is divided by the level of the whole frame, and tiles overlap by the network's
     reach, `card["halo_px"]`; so the result is that of the frame in one piece, without seams. All
@@ -55,7 +55,7 @@ def denoise_image(image, network):
             given, kept, place = zip(*tile, strict=True)
             output[place] = network.run(frame[given][None, None])[0, 0][kept]
     output = output[:rows, :cols]
-    output *= level * film_level_behind(relative, output)
+    output *= level * film_scale(relative, output)
     return output
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from temlib.preprocess import film_level, film_level_behind
+from temlib.preprocess import film_level, film_scale
 from temlib.provenance import processor_name
 
 CAMERA_FPS = (25, 125, 300)  # OneView unbinned; the paper's 8 ms; OneView binned by 8
@@ -122,7 +122,7 @@ def on_gpu(network, *, stride_px, scale, shape, half):
     def computed(relative, level):
         rows, cols = shape
         image = network(relative).float()[..., :rows, :cols]
-        return (image * level * film_level_behind(relative.float()[..., :rows, :cols], image))[0, 0].contiguous()
+        return (image * level * film_scale(relative.float()[..., :rows, :cols], image))[0, 0].contiguous()
 
     with torch.no_grad():
         aside = torch.cuda.Stream()

@@ -41,7 +41,7 @@ MATERIALS = {
 }
 DIAMETER_RANGE_NM = (30.0, 200.0)
 PLANTED_FIELD_NM = 560.0
-# In the paper's LDE frames the film is brightest 14 nm from a particle, by 5 % (val), or by 1 % (train): see notebook 08
+# In the paper's LDE frames the film is brightest 14 nm from a particle, by 5 % (val) or 1 % (train); see notebook 08
 FRINGE_NM, FRINGE_STRENGTH = (10.0, 40.0), (0.0, 0.8)
 SHAPES = ("sphere", "facet", "rod", "core_shell")
 

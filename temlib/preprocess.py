@@ -6,6 +6,7 @@ LDE frame saturated, no alignment), and *corrected* (area mean, drift removed, i
 relative to the background, which can be inverted). Arrays in, arrays out.
 """
 
+import math
 from functools import cache
 
 import numpy as np
@@ -23,6 +24,12 @@ TEMPLATE_SIGMA_PX = 1.5  # takes the HDE frame's noise out of the template that 
 PARTICLE_CONTRAST = 0.03  # what is nowhere darker than this is an empty field; carbon alone reaches 0.02
 FILM_BLOCK_PX, FILM_QUANTILE = 8, 0.7  # of blocks of 8 x 8 pixels, those that show the film are the brighter
 BRIGHT_QUANTILE = 0.98  # half of what this one shows is the least that the film can have
+FAINTEST_FILM = 0.1  # how far below its level a block of film may be where the denoised film is noisy
+BRIGHTEST_BLOCK = 3.0  # times the film's level: a brighter one holds a hot pixel
+# Share of the zeros: none, and so many that the mean is but a quarter of the spread. A camera that cuts has some pixels
+# below FEW of the level, at least one for CONTINUOUS zeros; one that counts electrons has none unless zeros are rare
+ZEROS, FEW, CONTINUOUS = (1e-7, 0.4), 0.15, 60
+LEAST_SAMPLE = 256  # pixels, of which the share of zeros is taken
 BEAM_SIGMA_PX = 16.0  # slower variations are the beam, which does not move with the specimen
 
 
@@ -190,35 +197,61 @@ def film_level(image):
     ndarray or torch.Tensor of float32, shape (..., 1, 1)
         In the unit of `image`; 1 where it would not be positive.
     """
-    return _level(_block_means(image))
+    level = _level(_block_means(image))[..., None]
+    return level + (1 - level) * (level <= 0)
 
 
-def film_level_behind(image, denoised):
-    """`film_level` as it were without the particles, which a denoised image shows.
+def film_scale(image, denoised):
+    """By what a denoised image is to be multiplied, so that its film is as bright as that of the frame it is from.
 
-    The more of a frame is covered, the fewer of its blocks show the film, and the lower its `film_level`: by 2 % in
-    simulated fields like the paper's, at 5 electrons a pixel.
+    Both are averaged over the blocks that show film in the denoised image. What clipping at zero adds to the mean of
+    the frame is taken off, as of a normal distribution of which as many pixels are 0; the zeros of a camera that
+    counts whole electrons are no clipping.
 
     Parameters
     ----------
     image, denoised : ndarray or torch.Tensor of shape (..., M, N)
-        Of one unit. The film of `denoised` is at the `film_level` of it, and what is darker than that by
-        PARTICLE_CONTRAST is filled up.
+        Any unit, and any other.
 
     Returns
     -------
     ndarray or torch.Tensor of float32, shape (..., 1, 1)
-        In the unit of `image`; 1 where it would not be positive.
+        1 where it would not be positive.
     """
-    means = _block_means(denoised)
-    film = _level(means)[..., 0]
-    return _level(_block_means(image) + (film - means) * (means < (1 - PARTICLE_CONTRAST) * film))
+    if isinstance(image, np.ndarray):
+        from scipy import special
+    else:
+        from torch import special
+    means, of_denoised = _block_means(image), _block_means(denoised)
+    level, film = _level(means), _level(of_denoised)
+    # where noise is left, the film reaches as far below its level as above it
+    as_far = 2 * film - _quantile(of_denoised, BRIGHT_QUANTILE)
+    is_film = of_denoised >= as_far.clip(film * (1 - FAINTEST_FILM), film * (1 - PARTICLE_CONTRAST))
+    number = is_film.sum(-1)[..., None].clip(min=1)
+    seen = (means.clip(max=BRIGHTEST_BLOCK * level) * is_film).sum(-1)[..., None] / number  # but for hot pixels
+    shown = (of_denoised * is_film).sum(-1)[..., None] / number
+    whole, rows, cols = _whole_blocks(image)
+    pixels = whole[..., ::rows, :].reshape(*means.shape, cols)  # the first row of each block
+    zero, few = (
+        (these & is_film[..., None]).sum((-2, -1))[..., None] / (number * cols)
+        for these in (pixels == 0, (pixels > 0) & (pixels < FEW * level[..., None]))
+    )
+    is_cut = (few > zero / CONTINUOUS) & (number * cols >= LEAST_SAMPLE)
+    ratio = -special.ndtri((zero * is_cut).clip(*ZEROS))  # of the mean and the spread that were cut
+    density = math.e ** (ratio * ratio / -2) / math.sqrt(2 * math.pi)
+    scale = seen * (shown > 0) / (shown + (shown <= 0) * level) * ratio / (ratio * special.ndtr(ratio) + density)
+    return (scale + (scale <= 0) * (1 - scale))[..., None]
+
+
+def _whole_blocks(image):
+    """The part of an image (..., M, N) that is whole small blocks, and the rows and columns of a block."""
+    rows, cols = (min(FILM_BLOCK_PX, size) for size in image.shape[-2:])
+    return image[..., : image.shape[-2] // rows * rows, : image.shape[-1] // cols * cols], rows, cols
 
 
 def _block_means(image):
     """Means of small blocks, (..., n)."""
-    rows, cols = (min(FILM_BLOCK_PX, size) for size in image.shape[-2:])
-    whole = image[..., : image.shape[-2] // rows * rows, : image.shape[-1] // cols * cols]
+    whole, rows, cols = _whole_blocks(image)
     # rows first: that sum runs over whole lines of memory
     sums = whole.reshape(*image.shape[:-2], -1, rows, whole.shape[-1]).sum(-2)
     sums = sums.reshape(*image.shape[:-2], -1, cols)
@@ -228,14 +261,14 @@ def _block_means(image):
 
 
 def _level(means):
-    """The level that `film_level` takes from means of blocks (..., n), as (..., 1, 1)."""
-    usual, bright = (round(quantile * (means.shape[-1] - 1)) for quantile in (FILM_QUANTILE, BRIGHT_QUANTILE))
-    if isinstance(means, np.ndarray):
-        ordered = np.sort(means).astype(np.float32)
-    else:
-        ordered = means.sort().values.float()
-    level = ordered[..., usual].clip(min=ordered[..., bright] / 2)[..., None, None]
-    return level + (1 - level) * (level <= 0)
+    """What `film_level` takes from means of blocks (..., n), as (..., 1)."""
+    return _quantile(means, FILM_QUANTILE).clip(min=_quantile(means, BRIGHT_QUANTILE) / 2)
+
+
+def _quantile(means, quantile):
+    """The mean of blocks (..., n) that this share of them undercut; (..., 1), float32."""
+    ordered = np.sort(means).astype(np.float32) if isinstance(means, np.ndarray) else means.sort().values.float()
+    return ordered[..., round(quantile * (means.shape[-1] - 1)), None]
 
 
 @cache

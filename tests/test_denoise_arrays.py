@@ -83,16 +83,16 @@ def test_a_card_that_was_replaced_is_loaded_again(tmp_path):
     from temlib.export import export
     from temlib.plain_unet import PlainUNet
 
-    def write_card(transmission):
+    def write_card(pattern):
         network = PlainUNet(stem=2, widths=(4, 6), depth=1)
         torch.nn.init.zeros_(network.head.weight)
-        torch.nn.init.constant_(network.head.bias, transmission)  # whatever the frame
+        network.head.bias.data = torch.tensor(pattern).ravel()  # of 2 x 2 pixels, whatever the frame
         export(network, tmp_path / "mine.json", {})
 
-    flat = np.full((8, 12), 50.0)  # its level is 50
-    for transmission in (0.5, 0.25):
-        write_card(transmission)
-        assert close(temlib.denoise(flat, model=tmp_path / "mine.json"), np.full((8, 12), 50 * transmission))
+    flat = np.full((8, 12), 50.0)
+    for pattern in ([[0.5, 1.0], [1.5, 1.0]], [[1.25, 0.875], [0.875, 1.0]]):  # with a mean of 1
+        write_card(pattern)
+        assert close(temlib.denoise(flat, model=tmp_path / "mine.json"), np.tile(50 * np.array(pattern), (4, 6)))
 
 
 def test_importing_temlib_loads_neither_torch_nor_the_runtime():

@@ -11,7 +11,7 @@ from temlib.preprocess import (
     drift_bound_px,
     faithful_scale,
     film_level,
-    film_level_behind,
+    film_scale,
     find_drift_px,
     min_max_scale,
     prepare_pair,
@@ -85,13 +85,42 @@ def test_film_level_is_the_block_mean_that_seven_tenths_undercut():
     assert film_level(np.full((3, 5), 4, np.uint16))[0, 0] == 4
 
 
-def test_film_level_behind_particles_is_that_of_the_empty_film():
-    noise = np.arange(-5.0, 6.0)
-    denoised = np.full(11, 10.0)
-    denoised[[4, 6, 9, 10]] = 5
-    as_blocks = [row.reshape(1, 11).repeat(8, axis=0).repeat(8, axis=1) for row in (denoised + noise, denoised)]
-    assert film_level(as_blocks[0])[0, 0] == 10
-    assert film_level_behind(*as_blocks)[0, 0] == 12  # that seven tenths of 10 + noise undercut
+def half_covered(values):
+    """A frame (200, 304) of such pixels on film, a tenth of them on its left half, and the same without noise."""
+    covered = np.where(np.arange(304) < 152, 0.1, 1.0)
+    return covered * values, np.broadcast_to(covered, values.shape)
+
+
+NOISE = np.random.default_rng(7)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        NOISE.normal(5, 4, (200, 304)),
+        NOISE.normal(5, 4, (200, 304)).clip(0),  # 5 before the cut, 5.3 after it
+        np.rint(44 * NOISE.normal(5, 4, (200, 304)).clip(0)) / 44,
+        NOISE.poisson(5, (200, 304)) * 1.0,
+        NOISE.poisson(1, (200, 304)) * 5.0,  # every third pixel is 0, and nothing was cut
+    ],
+    ids=["unclipped", "clipped", "counts", "counting", "counting one electron"],
+)
+def test_film_scale_is_the_mean_of_the_film_before_it_was_cut(values):
+    frame, denoised = half_covered(values)
+    assert film_scale(frame, denoised / 2)[0, 0] == pytest.approx(10, rel=0.015)
+
+
+def test_film_scale_is_not_that_of_hot_pixels():
+    frame, denoised = half_covered(np.full((200, 304), 5.0))
+    frame[100, 200] = 65535
+    assert film_scale(frame, denoised)[0, 0] == pytest.approx(5, rel=0.02)
+
+
+def test_film_scale_of_a_tensor_is_that_of_the_array():
+    torch = pytest.importorskip("torch")
+    frames, denoised = half_covered(NOISE.normal(5, 4, (2, 1, 200, 304)).clip(0).astype(np.float32))
+    found = film_scale(torch.from_numpy(frames), torch.from_numpy(denoised.copy()))
+    np.testing.assert_allclose(found.numpy(), film_scale(frames, denoised), rtol=1e-4)
 
 
 @pytest.mark.parametrize("drift", [(0.0, 0.0), (2.0, -1.0), (-1.5, 2.5)])
