@@ -25,8 +25,10 @@ from temlib.repeats import read_fields
 
 KEPT_ASIDE = 0.2  # of the rows, the last ones, where there is only one field
 TRIED_ON = 1 / 3  # of several fields, kept aside in a trial
+LEAST_OF_TRIAL = 0.3  # of the time
 SIMULATED, SIMULATED_PX = 300, 256  # fields to expose, and their edge
 MOST_QUANTISED = 8  # frames
+TRIAL, TRAINING = ".trial.ckpt", ".ckpt"  # checkpoints
 LIMITS = "Adapted to one camera at one dose and to one specimen: for others take the network that it is from."
 
 
@@ -185,8 +187,11 @@ def adapt(
     # before torch has threads, as this forks
     simulated = field_library(drawn, SIMULATED, seed=seed, size_px=SIMULATED_PX, jobs=os.cpu_count(), report=report)
     before, notes = score(), list(notes)
-    checkpoints = [card_file.with_suffix(suffix) for suffix in (".trial.ckpt", ".ckpt")[-len(trainings) :]]
-    shares = [len(of_one.pairs) / sum(len(other.pairs) for other in samples) for of_one in samples]
+    checkpoints = [card_file.with_suffix(suffix) for suffix in (TRIAL, TRAINING)[-len(trainings) :]]
+    shares = [1.0]
+    if len(samples) > 1:  # a trial that is cut short would tell nothing
+        of_trial = max(LEAST_OF_TRIAL, len(samples[0].pairs) / sum(len(of_one.pairs) for of_one in samples))
+        shares = [of_trial, 1 - of_trial]
     made, spent = [], []
     for number, checkpoint in enumerate(checkpoints):
         if checkpoint.is_file():
@@ -228,7 +233,7 @@ def adapt(
             "fields": [{"name": f.name, "pairs": len(f.pairs), "files": f.sources} for f in fields],
             "camera": own.as_dict(),
             "minutes": round(sum(spent) / 60, 2),
-            "steps": made[-1],
+            "steps": made,
             "seed": seed,
             "score": result,
             "notes": notes,
@@ -238,8 +243,8 @@ def adapt(
         export(network, card_file, card, frames=_to_quantise(fields, shipped.card, report))
     else:
         _copy(shipped_file, shipped.card, card_file, card)
-    for checkpoint in checkpoints:
-        checkpoint.unlink(missing_ok=True)
+    for suffix in (TRIAL, TRAINING):  # an earlier call may have had other fields
+        card_file.with_suffix(suffix).unlink(missing_ok=True)
     shutil.rmtree(drawn, ignore_errors=True)
     return json.loads(card_file.read_text(encoding="utf-8"))
 
@@ -268,7 +273,7 @@ def _told(scored, kept_aside, trainings):
         return [field.name for field in scored]
     if len(trainings) > 1:
         names = ", ".join(field.name for field in scored)
-        return f"{names}, kept aside in a trial; then the network was trained on all fields"
+        return f"{names}, kept aside in a trial; the network of this card was then trained on all, and not scored"
     return f"{KEPT_ASIDE:.0%} of the rows, not trained on"
 
 

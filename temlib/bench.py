@@ -14,6 +14,7 @@ import pandas as pd
 from temlib.inference import denoise_image
 from temlib.networks import SHIPPED, load
 from temlib.paths import whole_file
+from temlib.quality import affine_fit
 from temlib.runtimes import ELECTRONS_PER_COUNT, PARTS, THREADS, runtimes, simulated_frames
 
 REFERENCE = {"model": "paper", "backend": "torch", "precision": "fp32"}
@@ -137,17 +138,24 @@ def losses(found, frames, expected_e):
     Returns
     -------
     pandas.DataFrame
-        What each runtime is, `rms_error_e` [e-/px], `bias_e` (mean of image minus truth) and `loss_db`: its error
-        over that of the same network in single precision, NaN where there is none.
+        What each runtime is, `rms_error_e` and `bias_e` (of image minus truth [e-/px]), `fitted_error_e` (root mean
+        square after the best affine fit) and `loss_db`: that over the same of the network in single precision, NaN
+        where there is none.
     """
     rows = []
     for runtime in found:
-        errors = [runtime.denoise(frame)[0] - truth for frame, truth in zip(frames, expected_e, strict=True)]
-        told = {"rms_error_e": float(np.sqrt(np.mean(np.square(errors)))), "bias_e": float(np.mean(errors))}
+        images = [runtime.denoise(frame)[0] for frame in frames]
+        errors = np.array(images) - expected_e
+        left = [affine_fit(image, truth) - truth for image, truth in zip(images, expected_e, strict=True)]
+        told = {"rms_error_e": _rms(errors), "bias_e": float(np.mean(errors)), "fitted_error_e": _rms(left)}
         rows.append(runtime.told() | told)
     table = pd.DataFrame(rows)
-    single = table[table["precision"] == "fp32"].groupby("model")["rms_error_e"].first()
-    return table.assign(loss_db=20 * np.log10(table["rms_error_e"] / table["model"].map(single)))
+    single = table[table["precision"] == "fp32"].groupby("model")["fitted_error_e"].first()
+    return table.assign(loss_db=20 * np.log10(table["fitted_error_e"] / table["model"].map(single)))
+
+
+def _rms(errors):
+    return float(np.sqrt(np.mean(np.square(errors))))
 
 
 def bench(size_px, *, repeats, json_file=None, models=SHIPPED):

@@ -17,7 +17,7 @@ from skimage.draw import disk
 from temlib import filters
 from temlib.camera import ONEVIEW_BIN8
 from temlib.particles import BEAM_SIGMA_NM, find_particles
-from temlib.preprocess import background_level, light_terms
+from temlib.preprocess import background_level, film_level, light_terms
 from temlib.real_score import CUT_PX, PANEL_SHAPE, best_fit, block_mean, residual_variance
 
 AWAY_NM = 30.0  # of a particle, in which a blur or the drift between two frames is no fault of the film
@@ -25,6 +25,7 @@ GRAIN_PX = 3.0  # rougher than this, in pixels of the LDE frame, is what the eye
 BORDER_PX = 8  # width of the band along a border that is compared with the band inside it
 BLOB_CONTRAST, BLOB_NM = 0.03, 30.0  # the faintest and smallest that counts as an invented particle
 PARTICLE = 0.85  # of the film's level, below which a denoised pixel is one of a particle
+LEAST_FAR = 0.05  # share of the frame that must be far from any particle
 BESIDE_NM = (0, 3, 6, 9, 12, 15, 20, 25, 30, 40, 50, 60)  # edges of the distances from a particle
 FAR_NM = 90.0  # farther from any particle the film shows nothing but light
 BAND_NM = 200.0, 30.0  # periods over which a correlation is averaged: the sizes of the paper's particles
@@ -248,10 +249,13 @@ def beside_particles(image, denoised, *, pixel_size_nm):
     -------
     pandas.DataFrame
         distance_nm (middle), intensity (mean relative to the far film) and standard_error, of pixels as if each had
-        noise of its own.
+        noise of its own; without rows where there is no particle, or hardly any film far from one.
     """
-    distance_nm = distance_transform_edt(denoised > PARTICLE * np.median(denoised)) * pixel_size_nm
+    film = denoised > PARTICLE * film_level(np.asarray(denoised))
+    distance_nm = distance_transform_edt(film) * pixel_size_nm
     far = distance_nm > FAR_NM
+    if film.all() or far.mean() < LEAST_FAR:
+        return pd.DataFrame(columns=["distance_nm", "intensity", "standard_error"])
     terms = light_terms(image.shape).astype(np.float64)
     light = np.tensordot(np.linalg.lstsq(terms[:, far].T, image[far], rcond=None)[0], terms, 1)
     rows = []

@@ -5,12 +5,14 @@ Arrays in, arrays out, and no torch: `networks` knows what computes, `movies` ha
 """
 
 import functools
+import hashlib
 import threading
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 
-from temlib import calibration, networks
+from temlib import calibration, networks, preprocess
 from temlib.preprocess import film_level, film_scale
 
 TILE_PX = 1536  # edge of what a network is given of a larger frame; with it 8192 x 8192 pixels take below 4 GB
@@ -57,6 +59,12 @@ def denoise_image(image, network):
     output = output[:rows, :cols]
     output *= level * film_scale(relative, output)
     return output
+
+
+def fingerprint(network):
+    """What tells a network's outputs from those of another, or of another version of this code."""
+    code = b"".join(Path(file).read_bytes() for file in (__file__, preprocess.__file__))
+    return f"{network.card_sha256} {hashlib.sha256(code).hexdigest()}"
 
 
 def _spans(size, tile, halo):

@@ -13,9 +13,10 @@ from scipy.stats import norm
 
 from temlib.camera import ONEVIEW_BIN8, Camera, pixel_variance
 from temlib.camera_fit import GRID, LOCAL_SIGMA_PX, fit_once, photon_transfer, segment_sigma
+from temlib.errors import TemlibError
 from temlib.filters import unclip
 from temlib.fresh_noise import draw_cameras, kernel_table
-from temlib.preprocess import film_level
+from temlib.preprocess import background_level
 from temlib.repeats import overlap
 
 MOST_FITTED = 4  # pairs; each of 512 x 512 px tells the noise to a percent or two
@@ -23,6 +24,7 @@ LEAST_FITTED = 20_000  # pixels
 GAIN = ONEVIEW_BIN8.counts_per_e  # of the scale on which `camera_fit` works
 LEAST_SEGMENT_PX, SEGMENT_STEP_PX = 16, 8  # of the widths that are tried; a training can draw none below 16
 MOST_COLUMNS = 2048  # in which segments are sought: wider ones leave room for any crop
+FILM_SIGMA_PX = 4.0  # of the smoothing before the commonest intensity, the film's, is looked for
 NEAR_PX = 4  # columns so near may share charge
 SURE = 5.0  # standard errors by which segments must share an offset, or neighbours charge
 CLIPPED_SHARE = 1e-3  # of pixels at the lowest value, 0
@@ -45,8 +47,8 @@ class OwnCamera:
     camera : Camera or None
         In GAIN counts an electron; None where no camera has so little noise.
     variance : tuple of float
-        Of a pixel that expects 0 and 1 electrons, before clipping [e-^2]; without a fitted camera twice that of
-        the frames.
+        Of a pixel that expects 0 and 1 electrons, before clipping [e-^2]; without a fitted camera the frames' own,
+        whatever a pixel expects.
     segment_px : int
         Columns that share an offset, counted from column 0; 1 where none do. See `segment_width`.
     clipped, counting : bool
@@ -138,7 +140,14 @@ def fit_own_camera(fields):
     unit = fields[0].unit
     pairs = least_moved(fields)
     segment_px = segment_width(pairs)
-    levels = np.concatenate([film_level(f.frames).ravel() for f in fields])
+    if segment_px == pairs[0].shape[2]:  # whole rows, of which these pairs that moved may show a part
+        segment_px = max(f.frames.shape[2] for f in fields)
+    levels = np.array([background_level(frame, FILM_SIGMA_PX) for f in fields for frame in f.frames])
+    if levels.min() <= 0:
+        raise TemlibError(
+            f"The film of some frames has an intensity of {levels.min():.3g}: frames whose zero is no electrons are "
+            "needed. Take off less for the dark level."
+        )
     variance = float(np.mean([difference(*pair).var() / 2 for pair in pairs]))
     mean = float(np.mean([pair.mean() for pair in pairs]))
     lowest = min(float(f.frames.min()) for f in fields)

@@ -7,7 +7,7 @@ relative to the background, which can be inverted). Arrays in, arrays out.
 """
 
 import math
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, shift
@@ -29,6 +29,7 @@ BRIGHTEST_BLOCK = 3.0  # times the film's level: a brighter one holds a hot pixe
 # Share of the zeros: none, and so many that the mean is but a quarter of the spread. A camera that cuts has some pixels
 # below FEW of the level, at least one for CONTINUOUS zeros; one that counts electrons has none unless zeros are rare
 ZEROS, FEW, CONTINUOUS = (1e-7, 0.4), 0.15, 60
+SCALES = 0.5, 2.0
 LEAST_SAMPLE = 256  # pixels, of which the share of zeros is taken
 BEAM_SIGMA_PX = 16.0  # slower variations are the beam, which does not move with the specimen
 
@@ -211,12 +212,12 @@ def film_scale(image, denoised):
     Parameters
     ----------
     image, denoised : ndarray or torch.Tensor of shape (..., M, N)
-        Any unit, and any other.
+        Of one unit.
 
     Returns
     -------
     ndarray or torch.Tensor of float32, shape (..., 1, 1)
-        1 where it would not be positive.
+        From 1/2 to 2: what is farther off is no scale.
     """
     if isinstance(image, np.ndarray):
         from scipy import special
@@ -239,8 +240,9 @@ def film_scale(image, denoised):
     is_cut = (few > zero / CONTINUOUS) & (number * cols >= LEAST_SAMPLE)
     ratio = -special.ndtri((zero * is_cut).clip(*ZEROS))  # of the mean and the spread that were cut
     density = math.e ** (ratio * ratio / -2) / math.sqrt(2 * math.pi)
-    scale = seen * (shown > 0) / (shown + (shown <= 0) * level) * ratio / (ratio * special.ndtr(ratio) + density)
-    return (scale + (scale <= 0) * (1 - scale))[..., None]
+    wanted = seen * ratio / (ratio * special.ndtr(ratio) + density)
+    known = (wanted > 0) & (shown > 0)
+    return ((wanted * known + ~known) / (shown * known + ~known)).clip(*SCALES)[..., None]
 
 
 def _whole_blocks(image):
@@ -271,7 +273,7 @@ def _quantile(means, quantile):
     return ordered[..., round(quantile * (means.shape[-1] - 1)), None]
 
 
-@cache
+@lru_cache(maxsize=2)
 def light_terms(shape):
     """Powers of row and column, from -1 to 1, up to the second, which make up a smooth light; float32 (6, M, N)."""
     row, col = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), indexing="ij")

@@ -70,8 +70,8 @@ def _squares(given, wanted, shift, network, own, first):
     level_e = level / own.unit_per_e
     read = clipped_mean(torch.from_numpy(output * level_e), own).numpy() / level_e
     seen, other = overlap(read[first:], wanted[first:] / level, shift)
-    terms = np.concatenate([light_terms(seen.shape) * seen, np.ones((1, *seen.shape))]).reshape(7, -1).T
-    fitted = terms @ np.linalg.lstsq(terms, other.ravel().astype(float), rcond=None)[0]
+    terms = np.concatenate([light_terms(seen.shape) * seen, np.ones((1, *seen.shape))], dtype=np.float64).reshape(7, -1)
+    fitted = np.linalg.solve(terms @ terms.T, terms @ other.ravel()) @ terms
     return (fitted.reshape(seen.shape) - other) ** 2
 
 

@@ -84,7 +84,10 @@ def runtimes(size_px, *, threads=THREADS, models=SHIPPED, paper=None):
     found, left_out = [], []
     with_torch = _installed("torch") and _installed("segmentation_models_pytorch")
     if with_torch:
-        network = _paper_network(threads) if paper is None else paper
+        import torch
+
+        torch.set_num_threads(threads)
+        network = _paper_network() if paper is None else paper
         versions = _in_openvino(network, left_out)
         found += _everywhere("paper", PAPER_CARD, network, versions, size_px, threads)
     else:
@@ -111,12 +114,9 @@ def _installed(package):
     return importlib.util.find_spec(package) is not None
 
 
-def _paper_network(threads):
-    import torch
-
+def _paper_network():
     from temlib.models import build_unet
 
-    torch.set_num_threads(threads)
     return build_unet("random")[0].eval()
 
 

@@ -378,6 +378,7 @@ def test_of_several_fields_the_fullest_is_kept_aside_in_a_trial_and_then_all_are
     assert aside.startswith("half")
     assert trained == [[name for name in ("half 0", "empty", "half 1") if name != aside], ["half 0", "empty", "half 1"]]
     assert done == sorted(done) and done[-1] > 60  # of twice 40
+    assert card["adaptation"]["steps"] == [40, 40]
     assert not list(tmp_path.glob("*.ckpt"))
 
 
@@ -387,7 +388,7 @@ def test_after_a_trial_without_improvement_nothing_more_is_trained(
     monkeypatch.setattr(noise2noise, "LEARNING_RATE", 0.0)
     options = {"model": tiny_card, "steps": 2, "report": lambda line: None}
     card = adapt.adapt([half(movie, 0), half(movie, 1)], tmp_path / "own.json", **options)
-    assert (card["adaptation"]["steps"], card["adaptation"]["score"]["improved"]) == (2, False)
+    assert (card["adaptation"]["steps"], card["adaptation"]["score"]["improved"]) == ([2], False)
     assert (tmp_path / "own.safetensors").read_bytes() == tiny_card.with_suffix(".safetensors").read_bytes()
 
 

@@ -79,10 +79,15 @@ def test_without_the_reference_there_are_no_ratios():
 @pytest.mark.parametrize("shape", [(8, 12), (7, 10)])
 def test_what_is_timed_takes_counts_to_electrons(shape):
     counts = np.full(shape, 88, np.uint16)
-    denoise = runtimes.on_cpu(lambda frames: 2 * frames, {"stride_px": 4, "halo_px": 0})
+    pattern = np.tile([[1.25, 0.75], [0.75, 1.25]], (6, 6)).astype(np.float32)  # of what a network makes of the film
+    denoise = runtimes.on_cpu(
+        lambda frames: frames * pattern[: frames.shape[2], : frames.shape[3]], {"stride_px": 4, "halo_px": 0}
+    )
     image, parts = denoise(counts)
     assert image.dtype == np.float32
-    np.testing.assert_allclose(image, np.full(shape, 2 * 88 / ONEVIEW_BIN8.counts_per_e), rtol=1e-6)
+    shown = pattern[: shape[0], : shape[1]]
+    expected = 88 / ONEVIEW_BIN8.counts_per_e * shown / shown.mean()
+    np.testing.assert_allclose(image, expected, rtol=1e-6)
     assert list(parts) == list(bench.PARTS)
 
 
@@ -139,7 +144,7 @@ def test_without_torch_a_card_still_runs_in_openvino(card_file, monkeypatch):
 def test_every_runtime_of_a_network_gives_the_same_image(card_file, monkeypatch):
     import openvino
 
-    monkeypatch.setattr(runtimes, "_paper_network", lambda threads: None)
+    monkeypatch.setattr(runtimes, "_paper_network", lambda: None)
     monkeypatch.setattr(runtimes, "_in_openvino", lambda network, left_out: [])
     found, left_out = runtimes.runtimes(40, threads=1, models=[card_file])
     assert not left_out
@@ -171,7 +176,7 @@ def test_a_network_shipped_in_integers_is_timed_beside_single_precision_and_give
     from temlib.export import export
     from temlib.plain_unet import PlainUNet
 
-    monkeypatch.setattr(runtimes, "_paper_network", lambda threads: None)
+    monkeypatch.setattr(runtimes, "_paper_network", lambda: None)
     monkeypatch.setattr(runtimes, "_in_openvino", lambda network, left_out: [])
     frames = runtimes.simulated_frames(n=2, size_px=64)
     torch = pytest.importorskip("torch")
@@ -184,19 +189,21 @@ def test_a_network_shipped_in_integers_is_timed_beside_single_precision_and_give
     assert np.sqrt(np.mean((image - wanted) ** 2)) < 0.2 * wanted.std()
 
 
-def test_what_a_precision_costs_is_its_error_over_that_of_single_precision():
-    truth = np.full((2, 4, 6), 5.0)
+def test_what_a_precision_costs_is_its_error_after_a_fit_over_that_of_single_precision():
+    truth = np.stack([np.add.outer(np.arange(4.0), np.arange(6.0))] * 2)
+    checks = np.where(np.indices((4, 6)).sum(0) % 2, 1.0, -1.0)  # along neither ramp
 
     def off_by(error):
-        return lambda counts: (truth[0] + error, {})
+        return lambda counts: (1.5 * (truth[0] + error * checks) + 0.2, {})
 
     found = [
         Runtime("small", "openvino", precision, "a processor", 2, off_by(error))
-        for precision, error in {"int8": 0.2, "fp32": 0.1}.items()
+        for precision, error in {"int8": 0.02, "fp32": 0.01}.items()
     ]
     table = bench.losses(found, np.zeros((2, 4, 6), np.uint16), truth)
-    assert list(table.loss_db) == pytest.approx([20 * np.log10(2), 0])
-    assert list(table.bias_e) == pytest.approx([0.2, 0.1])
+    assert list(table.loss_db) == pytest.approx([20 * np.log10(2), 0], abs=0.01)
+    assert list(table.fitted_error_e) == pytest.approx([0.02, 0.01], rel=0.01)
+    assert list(table.bias_e) == pytest.approx([0.5 * truth.mean() + 0.2] * 2)
 
 
 def test_the_rows_are_kept_as_json(card_file, monkeypatch, tmp_path):

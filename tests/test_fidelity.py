@@ -165,3 +165,8 @@ def test_the_brightness_beside_particles_is_found_whatever_the_light():
     table = fidelity.beside_particles(image * light, np.where(distance > 0, 1.0, 0.3), pixel_size_nm=3.0)
     expected = 1 + 0.08 * np.exp(-table["distance_nm"] / 3 / 3)
     np.testing.assert_allclose(table["intensity"][1:], expected[1:], atol=0.006)
+
+
+def test_where_there_is_no_particle_or_no_film_nothing_is_beside_one():
+    for denoised in (np.ones((60, 70)), np.where(np.indices((60, 70)).sum(0) < 110, 0.4, 1.0)):
+        assert fidelity.beside_particles(np.ones((60, 70)), denoised, pixel_size_nm=3.0).empty

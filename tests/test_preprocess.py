@@ -107,20 +107,26 @@ NOISE = np.random.default_rng(7)
 )
 def test_film_scale_is_the_mean_of_the_film_before_it_was_cut(values):
     frame, denoised = half_covered(values)
-    assert film_scale(frame, denoised / 2)[0, 0] == pytest.approx(10, rel=0.015)
+    assert film_scale(frame, 4 * denoised)[0, 0] == pytest.approx(1.25, rel=0.015)
 
 
 def test_film_scale_is_not_that_of_hot_pixels():
     frame, denoised = half_covered(np.full((200, 304), 5.0))
     frame[100, 200] = 65535
-    assert film_scale(frame, denoised)[0, 0] == pytest.approx(5, rel=0.02)
+    assert film_scale(frame, 4 * denoised)[0, 0] == pytest.approx(1.25, rel=0.02)
 
 
 def test_film_scale_of_a_tensor_is_that_of_the_array():
     torch = pytest.importorskip("torch")
     frames, denoised = half_covered(NOISE.normal(5, 4, (2, 1, 200, 304)).clip(0).astype(np.float32))
-    found = film_scale(torch.from_numpy(frames), torch.from_numpy(denoised.copy()))
-    np.testing.assert_allclose(found.numpy(), film_scale(frames, denoised), rtol=1e-4)
+    found = film_scale(torch.from_numpy(frames), torch.from_numpy(4 * denoised))
+    np.testing.assert_allclose(found.numpy(), film_scale(frames, 4 * denoised), rtol=1e-4)
+
+
+def test_film_scale_stays_1_where_nothing_is_known():
+    dark = np.zeros((64, 80))
+    for frame, denoised in ((dark, dark + 1), (dark + 1, dark), (dark - 1, dark + 1), (dark + 1, dark - 1)):
+        assert film_scale(frame, denoised)[0, 0] == 1
 
 
 @pytest.mark.parametrize("drift", [(0.0, 0.0), (2.0, -1.0), (-1.5, 2.5)])
