@@ -1,0 +1,249 @@
+"""Whole-particle fits: how large spheres are, how surely, and how surely they could be known.
+
+Spheres of the mass-thickness law on a film whose light is a plane, seen through the camera's noise: pixels of one
+segment share an offset, and what is below zero may be cut. All particles of a group are fitted together. Arrays in,
+numbers out: knows no file, no network and no detection.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+from scipy.optimize import least_squares
+from scipy.special import ndtr
+from scipy.stats import norm
+
+from temlib.camera import fisher_information, pixel_variance
+
+SPHERE = ("row_px", "col_px", "diameter_px", "absorption_per_px")
+FILM = ("film", "film_by_row", "film_by_col")
+SUBSAMPLES = 3  # along the edge of a pixel: a noiseless sphere of 10 px comes back to 0.1 %
+# Of derivatives [px]; of all others RELATIVE_STEP. The rim of a sphere is a square root, whose information on its
+# radius grows without end as the step becomes small, and no estimate can use what is true within so small a step only
+STEPS = {"row_px": 0.5, "col_px": 0.5, "diameter_px": 1.0}
+RELATIVE_STEP = 1e-3
+ROUNDS = 3  # of fits, each with the variances that the one before implies
+LEAST_DIAMETER_PX = 1.0
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Spheres fitted together.
+
+    Attributes
+    ----------
+    spheres : ndarray of shape (K, 4)
+        SPHERE of each.
+    film : ndarray of shape (3,)
+        FILM.
+    errors : ndarray of shape (K, 4)
+        Standard errors of `spheres`; 0 of what was not free.
+    misfit : float
+        Mean square of the residuals in standard deviations; about 1 if the model describes the image. Without a
+        camera it is 1, as the noise is taken from the residuals.
+    """
+
+    spheres: np.ndarray
+    film: np.ndarray
+    errors: np.ndarray
+    misfit: float
+
+
+def expected(spheres, film, shape, *, blur_px=0.0):
+    """Expected intensity of spheres on a film.
+
+    Parameters
+    ----------
+    spheres : array of shape (K, 4)
+        SPHERE of each: centre and diameter [px], and the absorption along its thickness [1/px], the inverse of the
+        mean free path of its material.
+    film : array of shape (3,)
+        FILM: intensity in the middle of the image, and its change over the image's rows and over its columns.
+    shape : tuple of int
+        (M, N) of the image.
+    blur_px : float
+        Standard deviation of a Gaussian point spread.
+
+    Returns
+    -------
+    ndarray of shape (M, N), in the unit of `film`
+        Mean over each pixel of film x exp(- sum of absorption x thickness).
+    """
+    depth = np.zeros([n * SUBSAMPLES for n in shape])
+    axes = [(np.arange(n * SUBSAMPLES) + 0.5) / SUBSAMPLES - 0.5 for n in shape]
+    for row, col, diameter, absorption in np.reshape(spheres, (-1, 4)):
+        near = [np.abs(axis - at) < diameter / 2 + 1 for axis, at in zip(axes, (row, col), strict=True)]
+        distance = np.hypot(*np.meshgrid(axes[0][near[0]] - row, axes[1][near[1]] - col, indexing="ij"))
+        depth[np.ix_(*near)] += absorption * _thickness(distance, diameter / 2)
+    transmission = np.exp(-depth)
+    if blur_px > 0:
+        transmission = gaussian_filter(transmission, blur_px * SUBSAMPLES, mode="nearest")
+    light = film[0] + np.add.outer(*(by * np.linspace(-0.5, 0.5, n) for n, by in zip(shape, film[1:], strict=True)))
+    return light * transmission.reshape(shape[0], SUBSAMPLES, shape[1], SUBSAMPLES).mean(axis=(1, 3))
+
+
+def _thickness(distance, radius):
+    """Of a sphere, mean over a subpixel along the radius: without the kink at the rim, which traps fits."""
+    inner, outer = (np.clip((distance + side / 2 / SUBSAMPLES) / radius, -1, 1) for side in (-1, 1))
+    areas = [u * np.sqrt(1 - u**2) + np.arcsin(u) for u in (inner, outer)]
+    return radius**2 * (areas[1] - areas[0]) * SUBSAMPLES
+
+
+def bound(spheres, film, shape, camera, *, free=SPHERE + FILM, blur_px=0.0):
+    """Standard deviations that no unbiased estimate from one frame can undercut (Cramer and Rao).
+
+    Parameters
+    ----------
+    spheres, film, shape, blur_px
+        As for `expected`; intensities in electrons per pixel.
+    camera : Camera
+    free : sequence of str
+        Of SPHERE and FILM: what is not known beforehand, in all spheres alike.
+
+    Returns
+    -------
+    ndarray of shape (K, 4)
+        For each of SPHERE; 0 for what is known.
+
+    Notes
+    -----
+    See `camera.fisher_information`; what a camera cuts at zero is taken as recorded, so for dark places the bound is
+    a little too low.
+    """
+    packed = _Packed(spheres, film, free)
+    derivatives = packed.derivatives(lambda *of: expected(*of, shape, blur_px=blur_px))
+    electrons = expected(spheres, film, shape, blur_px=blur_px)
+    return packed.deviations(fisher_information(derivatives, electrons, _of_large(camera)))
+
+
+def fit(image, spheres, film, *, camera=None, clipped=False, free=SPHERE + FILM, blur_px=0.0):
+    """Fit spheres and film to an image by least squares.
+
+    Parameters
+    ----------
+    image : ndarray of shape (M, N)
+        Whose column 0 begins a segment of the camera; electrons per pixel where there is a camera.
+    spheres, film : array of shape (K, 4) and (3,)
+        To start from, see `expected`.
+    camera : Camera, optional
+        Weighs the pixels and tells the errors, segments included; without it all weigh the same, and the residuals
+        tell the noise, as if each pixel had its own.
+    clipped : bool
+        Whether the camera cut at zero: then means are fitted to what such pixels read on average.
+    free : sequence of str
+        Of SPHERE and FILM: what is fitted; the rest stays as given.
+    blur_px : float
+
+    Returns
+    -------
+    Fit
+    """
+    packed = _Packed(spheres, film, free)
+    noise = np.ones(image.shape), np.zeros(image.shape)
+    for _ in range(ROUNDS if camera else 1):
+        if camera:
+            electrons = expected(*packed.unpacked(), image.shape, blur_px=blur_px)
+            _, *noise = _read(electrons, _of_large(camera), clipped)
+
+        def residuals(values, noise=tuple(noise)):
+            mean = expected(*packed.unpacked(values), image.shape, blur_px=blur_px)
+            mean = _read(mean, _of_large(camera), clipped)[0] if camera else mean
+            return _whitened(image - mean, *noise, camera).ravel()
+
+        found = least_squares(residuals, packed.values(), jac=packed.jacobian(residuals), x_scale=packed.steps)
+        packed.put(found.x)
+    information = found.jac.T @ found.jac
+    degrees = image.size - len(found.x)
+    if not camera:
+        return Fit(
+            *packed.unpacked(),
+            packed.deviations(information * degrees / max(2 * found.cost, np.finfo(float).tiny)),
+            1.0,
+        )
+    mean, own, shared = _read(expected(*packed.unpacked(), image.shape, blur_px=blur_px), camera, clipped)
+    misfit = np.sum((image - mean) ** 2 / (own + shared**2)) / degrees
+    return Fit(*packed.unpacked(), packed.deviations(information), float(misfit))
+
+
+class _Packed:
+    """Spheres and film as one vector, of which some entries are free."""
+
+    def __init__(self, spheres, film, free):
+        self.all = np.concatenate([np.ravel(spheres), film]).astype(float)
+        names = [*SPHERE * (len(self.all) // 4), *FILM]
+        self.free = np.isin(names, free)
+        sizes = np.where(np.isin(names, FILM), film[0], self.all) * RELATIVE_STEP
+        self.steps = np.array([STEPS.get(name, size) for name, size in zip(names, sizes, strict=True)])[self.free]
+
+    def values(self):
+        return self.all[self.free]
+
+    def put(self, values):
+        self.all[self.free] = values
+
+    def unpacked(self, values=None):
+        """Spheres (K, 4) and film (3,), with other values for the free ones if given."""
+        everything = self.all.copy()
+        if values is not None:
+            everything[self.free] = values
+        return everything[:-3].reshape(-1, 4), everything[-3:]
+
+    def derivatives(self, image):
+        """Central differences of image(spheres, film) by the free ones, (P, M, N)."""
+        shifts = np.diag(self.steps)
+        return np.stack(
+            [
+                (image(*self.unpacked(self.values() + shift)) - image(*self.unpacked(self.values() - shift)))
+                / (2 * shift.sum())
+                for shift in shifts
+            ]
+        )
+
+    def jacobian(self, residuals):
+        def at(values):
+            return np.stack(
+                [(residuals(values + s) - residuals(values - s)) / (2 * s.sum()) for s in np.diag(self.steps)], axis=1
+            )
+
+        return at
+
+    def deviations(self, information):
+        """Standard deviations (K, 4) from the information on the free ones."""
+        scaled = np.linalg.inv(information * np.outer(self.steps, self.steps))
+        everything = np.zeros(len(self.all))
+        everything[self.free] = np.sqrt(np.diag(scaled)) * self.steps
+        return everything[:-3].reshape(-1, 4)
+
+
+def _of_large(camera):
+    """A camera whose pixels are as noisy as its sums over many: what a charge cloud takes from one, others have."""
+    return replace(camera, blur_px=0.0)
+
+
+def _read(mean_e, camera, clipped):
+    """What pixels that expect `mean_e` read on average, their own variance, and what they share of an offset."""
+    shared = np.full(mean_e.shape, camera.segment_counts / camera.counts_per_e)
+    own = pixel_variance(np.maximum(mean_e, 0), camera) / camera.counts_per_e**2
+    if not clipped:
+        return mean_e, own, shared
+    spread = np.sqrt(own + shared**2)
+    above, density = ndtr(mean_e / spread), norm.pdf(mean_e / spread)
+    mean = mean_e * above + spread * density
+    variance = (mean_e**2 + spread**2) * above + mean_e * spread * density - mean**2
+    shared = shared * above
+    return mean, variance - shared**2, shared
+
+
+def _whitened(image, variance, shared, camera):
+    """Pixels in standard deviations, without what those of one segment share.
+
+    For a covariance diag(v) + u u^T the factor W of its inverse, W^T W, is, by Sherman and Morrison,
+    v^(-1/2) (1 - b u u^T / v) with b = (1 - 1 / sqrt(1 + t)) / t and t = sum u^2 / v.
+    """
+    if camera and camera.segment_counts > 0:
+        starts = np.arange(0, image.shape[1], camera.segment_width_px)
+        widths = np.diff([*starts, image.shape[1]])
+        weight = np.add.reduceat(shared**2 / variance, starts, axis=1)
+        offset = np.add.reduceat(shared * image / variance, starts, axis=1) * (1 - 1 / np.sqrt(1 + weight)) / weight
+        image = image - shared * np.repeat(offset, widths, axis=1)
+    return image / np.sqrt(variance)

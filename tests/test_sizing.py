@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from temlib import sizing
+from temlib.camera import ONEVIEW_BIN8, Camera, expose
+
+PIXEL_NM = 2.9885
+FILM = np.array([5.0, 0.2, -0.4])
+
+
+def drawn(spheres, shape, blur_px, fine=16):
+    """Spheres on the film FILM, on a much finer grid than the fit's, straight from the formula of the thickness."""
+    row, col = ((np.arange(n * fine) + 0.5) / fine - 0.5 for n in shape)
+    depth = np.zeros((len(row), len(col)))
+    for r, c, diameter, absorption in spheres:
+        square = diameter**2 / 4 - np.add.outer((row - r) ** 2, (col - c) ** 2)
+        depth += 2 * absorption * np.sqrt(np.maximum(square, 0))
+    seen = gaussian_filter(np.exp(-depth), blur_px * fine) if blur_px else np.exp(-depth)
+    rows, cols = (np.linspace(-0.5, 0.5, n) for n in shape)
+    light = FILM[0] + FILM[1] * rows[:, None] + FILM[2] * cols
+    return light * seen.reshape(shape[0], fine, shape[1], fine).mean(axis=(1, 3))
+
+
+@pytest.mark.parametrize(("diameter_px", "blur_px"), [(10.0, 0.0), (33.0, 0.0), (33.0, 1.0)])
+def test_a_noiseless_sphere_comes_back_to_a_thousandth(diameter_px, blur_px):
+    sphere = np.array([[23.3, 27.6, diameter_px, 0.03]])
+    image = drawn(sphere, (48, 56), blur_px)
+    start = sphere * [1.02, 0.98, 1.15, 0.7]
+    found = sizing.fit(image, start, [4.6, 0, 0], blur_px=blur_px)
+    assert found.spheres[0, 2] == pytest.approx(diameter_px, rel=1e-3)
+    assert found.spheres[0, :2] == pytest.approx(sphere[0, :2], abs=0.01)
+    assert found.spheres[0, 3] == pytest.approx(0.03, rel=5e-3)
+    assert found.film == pytest.approx(FILM, abs=0.01)
+
+
+def test_overlapping_spheres_are_told_apart_together():
+    pair = np.array([[20.0, 18.0, 22.0, 0.03], [25.0, 34.0, 16.0, 0.05]])
+    found = sizing.fit(drawn(pair, (44, 60), 0.5), pair * [1.03, 0.97, 1.1, 0.9], [4.8, 0, 0], blur_px=0.5)
+    np.testing.assert_allclose(found.spheres, pair, rtol=5e-3)
+
+
+# camera.md of the project's notes, at 4.5 e-/px with the mean free path known: standard deviation of the diameter [nm]
+# for diameters of 30, 50, 100, 150 and 200 nm
+TABLE = {112.0: (7.8, 4.8, 2.5, 1.6, 1.3), 706.0: (45, 27, 13, 8.7, 6.7)}
+
+
+@pytest.mark.parametrize("path_nm", TABLE)
+def test_the_bound_is_that_of_the_table_of_the_paper_s_camera(path_nm):
+    free = ("row_px", "col_px", "diameter_px", *sizing.FILM)
+    for diameter_nm, expected_nm in zip((30, 50, 100, 150, 200), TABLE[path_nm], strict=True):
+        size = int(diameter_nm / PIXEL_NM + 24)
+        sphere = [[size / 2, size / 2, diameter_nm / PIXEL_NM, PIXEL_NM / path_nm]]
+        bound = sizing.bound(sphere, [4.5, 0, 0], (size, size), ONEVIEW_BIN8, free=free)
+        assert bound[0, 2] * PIXEL_NM == pytest.approx(expected_nm, rel=0.15)
+        assert bound[0, 3] == 0
+
+
+def test_a_camera_that_counts_electrons_bounds_the_film_as_poisson_does():
+    counting = Camera(1.0, 1e9, 0.0, 0.0, 32, 0.0, 0.0)
+    packed = sizing._Packed(np.empty((0, 4)), [4.0, 0, 0], ["film"])
+    derivatives = packed.derivatives(lambda *of: sizing.expected(*of, (20, 30)))
+    np.testing.assert_allclose(derivatives, np.ones((1, 20, 30)))
+    sphere = [[10, 15, 8.0, 1e-3]]
+    # an absorption of which nothing else depends: sd = 1 / sqrt(sum t^2 x dose) for a faint sphere of thickness t
+    bound = sizing.bound(sphere, [4.0, 0, 0], (20, 30), counting, free=["absorption_per_px"])
+    thickness = 2 * np.sqrt(np.maximum(16 - np.add.outer((np.arange(20) - 10) ** 2, (np.arange(30) - 15) ** 2), 0))
+    assert bound[0, 3] == pytest.approx(1 / np.sqrt(4.0 * np.sum(thickness**2)), rel=0.02)
+
+
+def test_pixels_in_standard_deviations_are_those_of_the_inverse_covariance():
+    rng = np.random.default_rng(0)
+    camera = Camera(1.0, 1.0, 1.0, 2.0, 5, 0.0, 0.0)
+    variance, shared = rng.uniform(1, 3, (1, 12)), rng.uniform(0.5, 2, (1, 12))  # segments of 5, 5 and 2 columns
+    covariance = np.diag(variance[0])
+    for segment in (slice(0, 5), slice(5, 10), slice(10, 12)):
+        covariance[segment, segment] += np.outer(shared[0, segment], shared[0, segment])
+    image = rng.normal(size=(1, 12))
+    whitened = sizing._whitened(image, variance, shared, camera)
+    assert np.sum(whitened**2) == pytest.approx(image[0] @ np.linalg.inv(covariance) @ image[0])
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+def test_fits_reach_the_bound_and_say_how_surely(clipped):
+    sphere = np.array([[24.2, 23.9, 60 / PIXEL_NM, PIXEL_NM / 112]])
+    shape, dose, blur_px = (48, 48), 20.0, 0.5
+    transmission = sizing.expected(sphere, [1.0, 0, 0], shape, blur_px=blur_px)
+    rng, origin = np.random.default_rng(1), 0 if clipped else 5000
+    fits = []
+    for _ in range(40):
+        exposure = {"dose_e_per_px": dose, "camera": ONEVIEW_BIN8, "rng": rng}
+        counts = expose(transmission, fixed_pattern=np.full(shape, origin), **exposure)
+        frame = (counts.astype(float) - origin) / ONEVIEW_BIN8.counts_per_e
+        start = sphere * [1.02, 0.98, 1.1, 0.85]
+        fits.append(sizing.fit(frame, start, [19, 0, 0], camera=ONEVIEW_BIN8, clipped=clipped, blur_px=blur_px))
+    bound = sizing.bound(sphere, [dose, 0, 0], shape, ONEVIEW_BIN8, blur_px=blur_px)[0]
+    found = np.array([one.spheres[0] for one in fits])
+    np.testing.assert_allclose(np.mean([one.errors[0] for one in fits], axis=0), bound, rtol=0.1)
+    np.testing.assert_allclose(found.std(axis=0), bound, rtol=0.34)  # of 40: three times 11 %
+    assert np.abs((found.mean(axis=0) - sphere[0]) / bound).max() < 3 / np.sqrt(40) * 1.2
+    assert np.mean([one.misfit for one in fits]) == pytest.approx(1, abs=0.03)
