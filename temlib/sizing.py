@@ -155,11 +155,8 @@ def fit(image, spheres, film, *, camera=None, clipped=False, free=SPHERE + FILM,
     information = found.jac.T @ found.jac
     degrees = image.size - len(found.x)
     if not camera:
-        return Fit(
-            *packed.unpacked(),
-            packed.deviations(information * degrees / max(2 * found.cost, np.finfo(float).tiny)),
-            1.0,
-        )
+        variance = max(2 * found.cost / degrees, np.finfo(float).tiny)
+        return Fit(*packed.unpacked(), packed.deviations(information / variance), 1.0)
     mean, own, shared = _read(expected(*packed.unpacked(), image.shape, blur_px=blur_px), camera, clipped)
     misfit = np.sum((image - mean) ** 2 / (own + shared**2)) / degrees
     return Fit(*packed.unpacked(), packed.deviations(information), float(misfit))
