@@ -11,7 +11,6 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import least_squares
 from scipy.special import ndtr
-from scipy.stats import norm
 
 from temlib.camera import fisher_information, pixel_variance
 
@@ -22,8 +21,8 @@ SUBSAMPLES = 3  # along the edge of a pixel: a noiseless sphere of 10 px comes b
 # radius grows without end as the step becomes small, and no estimate can use what is true within so small a step only
 STEPS = {"row_px": 0.5, "col_px": 0.5, "diameter_px": 1.0}
 RELATIVE_STEP = 1e-3
+LEAST_STEP = 1e-5  # at which a fit ends, of the parameters in STEPS, of which film has a thousand: 0.005 px
 ROUNDS = 3  # of fits, each with the variances that the one before implies
-LEAST_DIAMETER_PX = 1.0
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,9 @@ def fit(image, spheres, film, *, camera=None, clipped=False, free=SPHERE + FILM,
             mean = _read(mean, _of_large(camera), clipped)[0] if camera else mean
             return _whitened(image - mean, *noise, camera).ravel()
 
-        found = least_squares(residuals, packed.values(), jac=packed.jacobian(residuals), x_scale=packed.steps)
+        found = least_squares(
+            residuals, packed.values(), jac=packed.jacobian(residuals), x_scale=packed.steps, xtol=LEAST_STEP
+        )
         packed.put(found.x)
     information = found.jac.T @ found.jac
     degrees = image.size - len(found.x)
@@ -224,7 +225,7 @@ def _read(mean_e, camera, clipped):
     if not clipped:
         return mean_e, own, shared
     spread = np.sqrt(own + shared**2)
-    above, density = ndtr(mean_e / spread), norm.pdf(mean_e / spread)
+    above, density = ndtr(mean_e / spread), np.exp(-((mean_e / spread) ** 2) / 2) / np.sqrt(2 * np.pi)
     mean = mean_e * above + spread * density
     variance = (mean_e**2 + spread**2) * above + mean_e * spread * density - mean**2
     shared = shared * above
