@@ -38,7 +38,7 @@ def adapt_files(paths, card_file, *, model="best", minutes=10.0, report=print, p
     Parameters
     ----------
     paths : sequence of path
-        As `movies.find` gives them.
+        As `inputs.find` gives them.
     card_file : path
     model : "best", "fast" or path of a card
     minutes : float

@@ -48,7 +48,7 @@ def _one_sentence():
 
 def _found(inputs):
     """Files and movies that the arguments of a command name, and how many of these were refused."""
-    from temlib.movies import find
+    from temlib.inputs import find
 
     paths, refusals, notes = find(inputs)
     for note in notes:
@@ -164,7 +164,7 @@ def denoise(
 
     from temlib import networks
     from temlib.denoising import denoise_file
-    from temlib.movies import stem_of
+    from temlib.inputs import stem_of
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that half files are cleared away
     with _one_sentence():

@@ -11,7 +11,8 @@ from importlib import metadata
 from temlib import preview as previews
 from temlib.errors import TemlibError
 from temlib.inference import denoise_image
-from temlib.movies import DENOISED, ahead, digest, open_movie, refuse_denoised, stem_of
+from temlib.inputs import DENOISED, stem_of
+from temlib.movies import ahead, digest, open_movie, refuse_denoised
 from temlib.paths import whole_file
 from temlib.writers import WRITERS, whole
 

@@ -3,7 +3,6 @@
 Knows files and their calibration; nothing of networks. Memory holds a few images at a time.
 """
 
-import glob
 import hashlib
 import math
 import re
@@ -18,11 +17,10 @@ import numpy as np
 from temlib import calibration, formats, on_disk
 from temlib.errors import FrameError, TemlibError
 from temlib.frames import NEGATIVE, ZERO_ROWS, Frame, describe, intensities, zero_rows_at_the_end
+from temlib.inputs import in_situ_files, is_output
 from temlib.provenance import sha256
 
 BLOCK_BYTES = 2**23  # of a file that are read at once
-IN_SITU = ("Hour_*/Minute_*/Second_*/*", "Minute_*/Second_*/*")  # as OneView in-situ writes one file an image
-DENOISED = "_denoised"
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,14 +167,6 @@ def _kind(about, stored):
     return f"{stored.shape} in {about.unit} with pixels of {edges or 'unknown size'}"
 
 
-def in_situ_files(folder):
-    """The images of a folder Hour_HH/Minute_MM/Second_SS/*.dm4 in the order of time; empty where it is none."""
-    for pattern in IN_SITU:
-        if files := [file for file in folder.glob(pattern) if file.suffix.lower() in (".dm3", ".dm4")]:
-            return sorted(files, key=lambda file: [int(n) for n in re.findall(r"\d+", str(file.relative_to(folder)))])
-    return []
-
-
 def _second(file):
     """Second of the recording by the names of the folders."""
     numbers = [int(re.findall(r"\d+", name)[-1]) for name in file.parts[-4:-1] if re.search(r"_\d+$", name)]
@@ -242,67 +232,12 @@ def ahead(items, count):
         worker.shutdown(cancel_futures=True)
 
 
-def find(inputs):
-    """What the inputs of a command line name.
-
-    Parameters
-    ----------
-    inputs : iterable of str or path
-        Files; folders, which are looked through with their subfolders; patterns with * or ?.
-
-    Returns
-    -------
-    paths : list of Path
-        Files and in-situ folders in their order, each once.
-    refusals : list of str
-        A sentence for each input in which nothing is.
-    notes : list of str
-        A sentence for each pattern that matches what was denoised.
-    """
-    paths, refusals, notes = {}, [], []
-    for name in map(str, inputs):
-        named = [Path(name)]
-        if not named[0].exists() and glob.has_magic(name):
-            matches = sorted(map(Path, glob.glob(name, recursive=True)), key=natural)
-            named = [path for path in matches if not _is_output(path)]
-            if not matches:
-                refusals.append(f"{name} matches no file: check the pattern.")
-            elif n_outputs := len(matches) - len(named):
-                (notes if named else refusals).append(
-                    f"{name} matches {len(matches)} files, of which {n_outputs} are temlib's own: these are left out, "
-                    "as raw frames are needed."
-                )
-        for path in named:
-            found = list(_in_folder(path)) if path.is_dir() and path.suffix != ".zspy" else [path]
-            paths |= {one.resolve(): one for one in found if one.resolve() not in paths}
-            if not found:
-                refusals.append(
-                    f"{path} holds no microscope file: {' '.join(formats.FORMATS)} are looked for. Give another folder."
-                )
-    return list(paths.values()), refusals, notes
-
-
-def stem_of(path):
-    """Name of a file without its extension; that of a folder of images is whole."""
-    return path.name if path.is_dir() and path.suffix != ".zspy" else path.stem
-
-
 def digest(movie):
     """SHA-256 of the file; of a folder, that of the lines `sha256  path` of its files, as sha256sum prints them."""
     if movie.files == [movie.path]:
         return sha256(movie.path)
     lines = (f"{sha256(file)}  {file.relative_to(movie.path).as_posix()}\n" for file in movie.files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def natural(path):
-    """Order of names in which 10 comes after 9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
-
-
-def _is_output(path):
-    """Whether an earlier run wrote it: a_denoised.tif, a_denoised.tif.json, a_denoised.tif.mp4."""
-    return f"{DENOISED}." in path.name
 
 
 def refuse_denoised(movie):
@@ -312,7 +247,7 @@ def refuse_denoised(movie):
     ------
     TemlibError
     """
-    marked = _is_output(movie.path) or "Denoised" in movie.metadata
+    marked = is_output(movie.path) or "Denoised" in movie.metadata
     if not marked and movie.path.is_file():
         with open(movie.path, "rb") as file:
             start = file.read(2**16)
@@ -321,18 +256,3 @@ def refuse_denoised(movie):
         raise TemlibError(
             f"{movie.path.name} was denoised by temlib: raw frames are needed. Give the file that it was made from."
         )
-
-
-def _in_folder(folder):
-    of_a_movie = {file.relative_to(folder).parts[0] for file in in_situ_files(folder)}
-    if of_a_movie:
-        yield folder
-    for path in sorted(folder.iterdir(), key=natural):
-        if path.name.startswith(".") or path.name in of_a_movie or _is_output(path):
-            continue
-        if path.is_dir() and path.suffix != ".zspy":
-            yield from _in_folder(path)
-        elif path.suffix.lower() == ".emi" and path.with_name(f"{path.stem}_1.ser").exists():
-            continue  # describes the SER files beside it, which hold the images
-        elif path.suffix.lower() in formats.FORMATS:
-            yield path

@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from temlib.errors import PairMismatchError
+from temlib.inputs import natural
 
 SAME_VIEW = 0.1  # relative difference that the calibrations of one field of view may have
 DO_LIST = "Add the missing file, or list the right files in fields.csv."
@@ -96,7 +97,7 @@ def pair(members):
             )
         if paired := _by_same_name(members):
             return paired[0], refusals + paired[1]
-    by_name = sorted(members, key=lambda r: (_natural(r.key), r.role != "hde", r.path.name))
+    by_name = sorted(members, key=lambda r: (natural(r.key), r.role != "hde", r.path.name))
     sets, alone = _by_order(by_name, _breaks(by_name))
     if alone and all(r.recorded_at for r in members):
         by_time = sorted(members, key=lambda r: r.recorded_at)
@@ -123,7 +124,7 @@ def _by_same_name(members):
     if not any(found.ldes for found in sets.values()):
         return None
     for found in sets.values():
-        found.ldes.sort(key=lambda r: _natural(r.path.name))
+        found.ldes.sort(key=lambda r: natural(r.path.name))
     return _split_off_incomplete(list(sets.values()), orphans, "of the same name")
 
 
@@ -183,11 +184,6 @@ def _breaks(members):
     steps = [later - earlier for earlier, later in pairwise(numbers)]
     one_by_one = steps.count(1) >= 2 / 3 * len(steps)
     return [False] + [one_by_one and step > 1 for step in steps]
-
-
-def _natural(name):
-    """Sort key in which 'frame_10' follows 'frame_9'."""
-    return [int(part) if part.isdigit() else part.casefold() for part in re.split(r"(\d+)", name)]
 
 
 def check_sizes(hde, *ldes):

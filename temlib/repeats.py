@@ -12,7 +12,8 @@ from scipy.signal import correlate
 from scipy.signal.windows import tukey
 
 from temlib.errors import TemlibError
-from temlib.movies import digest, open_movie, refuse_denoised, stem_of
+from temlib.inputs import stem_of
+from temlib.movies import digest, open_movie, refuse_denoised
 from temlib.preprocess import BEAM_SIGMA_PX, FILM_BLOCK_PX, bin_area
 
 MOST_PAIRS = 24  # of neighbours, evenly spaced over a movie
@@ -61,7 +62,7 @@ def read_fields(paths):
     Parameters
     ----------
     paths : sequence of path
-        As `movies.find` gives them. Single frames that follow each other are exposures of one field if they
+        As `inputs.find` gives them. Single frames that follow each other are exposures of one field if they
         show the same; in a movie each image and the next one are, of a long one MOST_PAIRS evenly spaced.
 
     Returns

@@ -19,7 +19,8 @@ from test_frames import hyperspy_signal, write
 
 from temlib import formats
 from temlib.errors import FrameError
-from temlib.movies import ahead, find, open_movie
+from temlib.inputs import find
+from temlib.movies import ahead, open_movie
 from temlib.paths import ROOT
 
 REAL = ROOT.parent / "shared" / "real"
