@@ -15,9 +15,9 @@ import openvino
 import torch
 from safetensors.torch import save_file
 
+from temlib.film import film_level
 from temlib.paths import whole_file
 from temlib.plain_unet import gflop
-from temlib.preprocess import film_level
 from temlib.provenance import sha256
 
 HIT = 10.0  # in units of the film's level: what is brighter, X-ray hits, would stretch the integers' ranges
@@ -53,7 +53,7 @@ def export(network, card_file, card, *, frames=None):
         "stride_px": network.stride_px,
         "halo_px": network.halo_px,
         "precision": "fp32" if frames is None else "int8",
-        "normalisation": "frames over temlib.preprocess.film_level; what comes out, times the level and film_scale",
+        "normalisation": "frames over temlib.film.film_level; what comes out, times the level and film_scale",
         **card,
     }
     names = [card_file.with_suffix(suffix) for suffix in (".safetensors", ".xml", ".bin")]

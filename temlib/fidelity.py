@@ -16,8 +16,9 @@ from skimage.draw import disk
 
 from temlib import filters
 from temlib.camera import ONEVIEW_BIN8
+from temlib.film import film_level, light_terms
 from temlib.particles import BEAM_SIGMA_NM, find_particles
-from temlib.preprocess import background_level, film_level, light_terms
+from temlib.preprocess import background_level
 from temlib.real_score import CUT_PX, PANEL_SHAPE, best_fit, block_mean, residual_variance
 
 AWAY_NM = 30.0  # of a particle, in which a blur or the drift between two frames is no fault of the film

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from temlib import calibration, networks, preprocess
-from temlib.preprocess import film_level, film_scale
+from temlib import calibration, film, networks
+from temlib.film import film_level, film_scale
 
 TILE_PX = 1536  # edge of what a network is given of a larger frame; with it 8192 x 8192 pixels take below 4 GB
 
@@ -63,7 +63,7 @@ def denoise_image(image, network):
 
 def fingerprint(network):
     """What tells a network's outputs from those of another, or of another version of this code."""
-    code = b"".join(Path(file).read_bytes() for file in (__file__, preprocess.__file__))
+    code = b"".join(Path(file).read_bytes() for file in (__file__, film.__file__))
     return f"{network.card_sha256} {hashlib.sha256(code).hexdigest()}"
 
 

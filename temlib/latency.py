@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from temlib.preprocess import film_level, film_scale
+from temlib.film import film_level, film_scale
 from temlib.provenance import processor_name
 
 CAMERA_FPS = (25, 125, 300)  # OneView unbinned; the paper's 8 ms; OneView binned by 8

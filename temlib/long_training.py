@@ -13,9 +13,9 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from temlib.film import film_level
 from temlib.fresh_noise import RANGES, SEGMENT_WIDTHS_PX, draw_cameras, expose
 from temlib.paths import whole_file
-from temlib.preprocess import film_level
 from temlib.training import keep_statistics
 from temlib.wide_phantom import DIAMETER_PX, PIXEL_SIZE_NM, learning_field
 

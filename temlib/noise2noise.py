@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from temlib.errors import ModelFileError, TemlibError
+from temlib.film import film_level, light_terms
 from temlib.long_training import batch_of_step, relative_to_film
 from temlib.paths import whole_file
-from temlib.preprocess import film_level, light_terms
 from temlib.training import keep_statistics, resolve_precision
 
 CROP_PX = 192

@@ -6,10 +6,11 @@ Needs no truth, as the noise of the two is independent. `real_score` is for the 
 import numpy as np
 import torch
 
+from temlib.film import film_level, light_terms
 from temlib.inference import denoise_image
 from temlib.networks import in_torch
 from temlib.noise2noise import clipped_mean
-from temlib.preprocess import bin_area, film_level, light_terms
+from temlib.preprocess import bin_area
 from temlib.repeats import overlap
 
 BLOCK_PX = 32  # largest edge of the blocks whose scatter is the score's error

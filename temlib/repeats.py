@@ -12,9 +12,10 @@ from scipy.signal import correlate
 from scipy.signal.windows import tukey
 
 from temlib.errors import TemlibError
+from temlib.film import FILM_BLOCK_PX
 from temlib.inputs import stem_of
 from temlib.movies import digest, open_movie, refuse_denoised
-from temlib.preprocess import BEAM_SIGMA_PX, FILM_BLOCK_PX, bin_area
+from temlib.preprocess import BEAM_SIGMA_PX, bin_area
 
 MOST_PAIRS = 24  # of neighbours, evenly spaced over a movie
 MOST_BYTES = 2**29  # of frames that are held

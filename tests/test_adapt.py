@@ -234,7 +234,7 @@ def test_the_score_of_the_truth_is_the_noise_of_the_raw_frame_however_uneven_its
 
 
 def adapt_level(frame):
-    from temlib.preprocess import film_level
+    from temlib.film import film_level
 
     return float(film_level(frame)[0, 0])
 
