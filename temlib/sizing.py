@@ -5,6 +5,7 @@ segment share an offset, and what is below zero may be cut. All particles of a g
 numbers out: knows no file, no network and no detection.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +23,7 @@ SUBSAMPLES = 3  # along the edge of a pixel: a noiseless sphere of 10 px comes b
 STEPS = {"row_px": 0.5, "col_px": 0.5, "diameter_px": 1.0}
 RELATIVE_STEP = 1e-3
 LEAST_STEP = 1e-5  # at which a fit ends, of the parameters in STEPS, of which film has a thousand: 0.005 px
+SMALL_E = 0.01  # step of the derivative of what a pixel reads [e-/px]
 ROUNDS = 3  # of fits, each with the variances that the one before implies
 
 
@@ -48,7 +50,7 @@ class Fit:
     misfit: float
 
 
-def expected(spheres, film, shape, *, blur_px=0.0):
+def expected(spheres, film, shape, *, blur_px=0.0, box=None):
     """Expected intensity of spheres on a film.
 
     Parameters
@@ -62,23 +64,41 @@ def expected(spheres, film, shape, *, blur_px=0.0):
         (M, N) of the image.
     blur_px : float
         Standard deviation of a Gaussian point spread.
+    box : tuple of slice, optional
+        Rows and columns of the part that is wanted; the whole image if not given.
 
     Returns
     -------
-    ndarray of shape (M, N), in the unit of `film`
+    ndarray of shape (M, N), or of the box; in the unit of `film`
         Mean over each pixel of film x exp(- sum of absorption x thickness).
     """
-    depth = np.zeros([n * SUBSAMPLES for n in shape])
-    axes = [(np.arange(n * SUBSAMPLES) + 0.5) / SUBSAMPLES - 0.5 for n in shape]
+    transmission = _transmission(spheres, box or tuple(slice(0, n) for n in shape), blur_px)
+    return transmission * np.tensordot(film, _light(shape), 1)[box or ...]
+
+
+def _light(shape):
+    """What each of FILM adds to the light, (3, M, N)."""
+    row, col = np.meshgrid(*(np.linspace(-0.5, 0.5, n) for n in shape), indexing="ij")
+    return np.stack([np.ones(shape), row, col])
+
+
+def _transmission(spheres, box, blur_px):
+    """Mean over each pixel of exp(- sum of absorption x thickness) in a box."""
+    margin = math.ceil(4 * blur_px)
+    rows, cols = (np.arange(part.start - margin, part.stop + margin) for part in box)
+    axes = [np.add.outer(n, (np.arange(SUBSAMPLES) + 0.5) / SUBSAMPLES - 0.5).ravel() for n in (rows, cols)]
+    depth = np.zeros([axis.size for axis in axes])
     for row, col, diameter, absorption in np.reshape(spheres, (-1, 4)):
         near = [np.abs(axis - at) < diameter / 2 + 1 for axis, at in zip(axes, (row, col), strict=True)]
+        if not (near[0].any() and near[1].any()):
+            continue
         distance = np.hypot(*np.meshgrid(axes[0][near[0]] - row, axes[1][near[1]] - col, indexing="ij"))
         depth[np.ix_(*near)] += absorption * _thickness(distance, diameter / 2)
-    transmission = np.exp(-depth)
+    fine = np.exp(-depth)
     if blur_px > 0:
-        transmission = gaussian_filter(transmission, blur_px * SUBSAMPLES, mode="nearest")
-    light = film[0] + np.add.outer(*(by * np.linspace(-0.5, 0.5, n) for n, by in zip(shape, film[1:], strict=True)))
-    return light * transmission.reshape(shape[0], SUBSAMPLES, shape[1], SUBSAMPLES).mean(axis=(1, 3))
+        fine = gaussian_filter(fine, blur_px * SUBSAMPLES, mode="nearest")
+    mean = fine.reshape(rows.size, SUBSAMPLES, cols.size, SUBSAMPLES).mean(axis=(1, 3))
+    return mean[margin : rows.size - margin, margin : cols.size - margin]
 
 
 def _thickness(distance, radius):
@@ -110,9 +130,8 @@ def bound(spheres, film, shape, camera, *, free=SPHERE + FILM, blur_px=0.0):
     a little too low.
     """
     packed = _Packed(spheres, film, free)
-    derivatives = packed.derivatives(lambda *of: expected(*of, shape, blur_px=blur_px))
     electrons = expected(spheres, film, shape, blur_px=blur_px)
-    return packed.deviations(fisher_information(derivatives, electrons, _of_large(camera)))
+    return packed.deviations(fisher_information(packed.derivatives(shape, blur_px), electrons, _of_large(camera)))
 
 
 def fit(image, spheres, film, *, camera=None, clipped=False, free=SPHERE + FILM, blur_px=0.0):
@@ -144,14 +163,22 @@ def fit(image, spheres, film, *, camera=None, clipped=False, free=SPHERE + FILM,
             electrons = expected(*packed.unpacked(), image.shape, blur_px=blur_px)
             _, *noise = _read(electrons, _of_large(camera), clipped)
 
-        def residuals(values, noise=tuple(noise)):
+        def read(values):
             mean = expected(*packed.unpacked(values), image.shape, blur_px=blur_px)
-            mean = _read(mean, _of_large(camera), clipped)[0] if camera else mean
-            return _whitened(image - mean, *noise, camera).ravel()
+            return _read(mean, _of_large(camera), clipped)[0] if camera else mean
 
-        found = least_squares(
-            residuals, packed.values(), jac=packed.jacobian(residuals), x_scale=packed.steps, xtol=LEAST_STEP
-        )
+        def residuals(values, noise=tuple(noise)):
+            return _whitened(image - read(values), *noise, camera).ravel()
+
+        def jacobian(values, noise=tuple(noise)):
+            derivatives = packed.derivatives(image.shape, blur_px, values)
+            if camera:
+                mean = expected(*packed.unpacked(values), image.shape, blur_px=blur_px)
+                up, down = (_read(mean + side * SMALL_E, _of_large(camera), clipped)[0] for side in (1, -1))
+                derivatives *= (up - down) / (2 * SMALL_E)
+            return -np.stack([_whitened(one, *noise, camera).ravel() for one in derivatives], axis=1)
+
+        found = least_squares(residuals, packed.values(), jac=jacobian, x_scale=packed.steps, xtol=LEAST_STEP)
         packed.put(found.x)
     information = found.jac.T @ found.jac
     degrees = image.size - len(found.x)
@@ -171,7 +198,8 @@ class _Packed:
         names = [*SPHERE * (len(self.all) // 4), *FILM]
         self.free = np.isin(names, free)
         sizes = np.where(np.isin(names, FILM), film[0], self.all) * RELATIVE_STEP
-        self.steps = np.array([STEPS.get(name, size) for name, size in zip(names, sizes, strict=True)])[self.free]
+        self.all_steps = np.array([STEPS.get(name, size) for name, size in zip(names, sizes, strict=True)])
+        self.steps = self.all_steps[self.free]
 
     def values(self):
         return self.all[self.free]
@@ -186,24 +214,24 @@ class _Packed:
             everything[self.free] = values
         return everything[:-3].reshape(-1, 4), everything[-3:]
 
-    def derivatives(self, image):
-        """Central differences of image(spheres, film) by the free ones, (P, M, N)."""
-        shifts = np.diag(self.steps)
-        return np.stack(
-            [
-                (image(*self.unpacked(self.values() + shift)) - image(*self.unpacked(self.values() - shift)))
-                / (2 * shift.sum())
-                for shift in shifts
-            ]
-        )
-
-    def jacobian(self, residuals):
-        def at(values):
-            return np.stack(
-                [(residuals(values + s) - residuals(values - s)) / (2 * s.sum()) for s in np.diag(self.steps)], axis=1
+    def derivatives(self, shape, blur_px, values=None):
+        """Derivatives of the expected image by the free ones, (P, M, N): central differences, near each sphere."""
+        spheres, film = self.unpacked(values)
+        found = np.zeros((len(self.all), *shape))
+        transmission = _transmission(spheres, tuple(slice(0, n) for n in shape), blur_px)
+        found[-3:] = transmission * _light(shape)
+        for number in np.flatnonzero(self.free[:-3]):
+            sphere, step = number // 4, self.all_steps[number]
+            reach = spheres[sphere, 2] / 2 + 2 + 4 * blur_px
+            box = tuple(
+                slice(int(np.clip(at - reach, 0, n - 1)), int(np.clip(at + reach + 2, 1, n)))
+                for at, n in zip(spheres[sphere, :2], shape, strict=True)
             )
-
-        return at
+            sides = np.stack([spheres, spheres])
+            sides[:, sphere, number % 4] += [step, -step]
+            up, down = (expected(side, film, shape, blur_px=blur_px, box=box) for side in sides)
+            found[number][box] = (up - down) / (2 * step)
+        return found[self.free]
 
     def deviations(self, information):
         """Standard deviations (K, 4) from the information on the free ones."""
