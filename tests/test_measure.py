@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from temlib import sizing
+from temlib.camera import ONEVIEW_BIN8, expose
+from temlib.measure import groups, measure
+
+PIXEL_NM, DOSE_E_PER_PX = 3.0, 8.0
+# row, column, diameter [px] and absorption [1/px]: alone, a pair, at the border
+SPHERES = np.array([[40.0, 45, 30, 0.03], [90, 60, 26, 0.03], [92, 86, 24, 0.03], [5, 150, 28, 0.03]])
+
+
+@pytest.fixture(scope="module")
+def table():
+    image = sizing.expected(SPHERES, [1, 0, 0], (130, 176), blur_px=0.5)
+    counts = expose(image, dose_e_per_px=DOSE_E_PER_PX, camera=ONEVIEW_BIN8, rng=np.random.default_rng(2))
+    raw = counts / ONEVIEW_BIN8.counts_per_e
+    # as a perfect network would denoise it
+    return measure(raw, DOSE_E_PER_PX * image, pixel_size_nm=PIXEL_NM, camera=ONEVIEW_BIN8, clipped=True)
+
+
+def nearest(table, sphere):
+    return table.loc[np.hypot(table["row_px"] - sphere[0], table["col_px"] - sphere[1]).idxmin()]
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_diameter_is_within_its_error(table, number):
+    row, true_nm = nearest(table, SPHERES[number]), SPHERES[number, 2] * PIXEL_NM
+    assert abs(row["diameter_nm"] - true_nm) < 3 * row["diameter_error_nm"] < 0.15 * true_nm
+    assert row["contrast"] == pytest.approx(1 - np.exp(-0.03 * SPHERES[number, 2]), abs=0.1)
+    assert row["background"] == pytest.approx(DOSE_E_PER_PX, rel=0.05)
+    assert row["d_prime"] > 10 and row["significant"]
+    assert row["misfit"] == pytest.approx(1, abs=0.1)
+
+
+def test_flags_say_what_touches_and_what_is_cut(table):
+    flags = [nearest(table, sphere) for sphere in SPHERES]
+    assert [bool(row["at_border"]) for row in flags] == [False, False, False, True]
+    assert not flags[0]["touching"]
+    assert len(table) == len(SPHERES)
+
+
+def test_an_empty_film_has_no_particles():
+    film = np.full((64, 70), DOSE_E_PER_PX)
+    counts = expose(film / 8, dose_e_per_px=8.0, camera=ONEVIEW_BIN8, rng=np.random.default_rng(0))
+    empty = measure(counts / 44, film, pixel_size_nm=PIXEL_NM, camera=ONEVIEW_BIN8, clipped=True)
+    assert empty.empty and "diameter_nm" in empty
+
+
+def test_particles_whose_rims_are_near_are_a_group():
+    # gaps: 0 to 1 three pixels, 1 to 2 three pixels, 3 far away
+    spheres = np.array([[10, 10, 10, 1], [10, 23, 10, 1], [10, 36, 10, 1], [90, 10, 10, 1.0]])
+    assert [list(group) for group in groups(spheres)] == [[0, 1, 2], [3]]
+    assert groups(np.empty((0, 4))) == []
