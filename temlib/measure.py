@@ -19,6 +19,7 @@ BLUR_PX = 0.5  # of the edges of particles in a frame that was binned by 8
 MARGIN_PX = 10  # of film around a group of particles, which is fitted with it
 NEAR_PX = 4.0  # particles whose rims are nearer are fitted together
 MOST_CONTRAST = 0.95  # that a fit starts from
+NEEDED = 25.0  # by how much chi^2 must grow without a particle of a group; its four parameters explain 4 of noise
 DETECTABLE = 3.0  # least d' of a particle that can be told from noise
 COLUMNS = ["row_px", "col_px", "diameter_nm", "diameter_error_nm", "contrast", "background", "d_prime", "misfit"]
 COLUMNS += ["touching", "at_border", "significant"]
@@ -80,13 +81,11 @@ def _measured(raw, spheres, film_e, pixel_size_nm, camera, clipped):
     right = min(math.ceil(high[1] / width) * width, raw.shape[1])
     window, options = raw[top:bottom, left:right], {"camera": camera, "clipped": clipped, "blur_px": BLUR_PX}
     spheres, film = spheres - [top, left, 0, 0], [film_e, 0, 0]
-    while True:
-        fit = sizing.fit(window, spheres, film, **options)
-        d_primes = _d_primes(fit, window.shape, camera)
-        if len(spheres) == 1 or min(d_primes) >= DETECTABLE:
-            break  # beside others, what cannot be told from noise is most often a part of them
-        spheres, film = np.delete(fit.spheres, np.argmin(d_primes), axis=0), fit.film
-    touching = (_gaps(fit.spheres) + np.diag(np.full(len(spheres), np.inf))).min(axis=1) < 0
+    fit = sizing.fit(window, spheres, film, **options)
+    while (simpler := _without_needless(fit, window, options)) is not None:
+        fit = simpler
+    d_primes = _d_primes(fit, window.shape, camera)
+    touching = (_gaps(fit.spheres) + np.diag(np.full(len(fit.spheres), np.inf))).min(axis=1) < 0
     places = fit.spheres[:, :2] + [top, left]
     reach = fit.spheres[:, 2:3] / 2
     at_border = ((places < reach) | (places > np.array(raw.shape) - 1 - reach)).any(axis=1)
@@ -105,6 +104,16 @@ def _measured(raw, spheres, film_e, pixel_size_nm, camera, clipped):
             "significant": np.array(d_primes) >= DETECTABLE,
         }
     )
+
+
+def _without_needless(fit, window, options):
+    """The fit without one of its spheres if the others explain the window nearly as well; None if they do not."""
+    faintest_first = np.argsort(_d_primes(fit, window.shape, options["camera"]))
+    for k in faintest_first if len(fit.spheres) > 1 else ():
+        simpler = sizing.fit(window, np.delete(fit.spheres, k, axis=0), fit.film, **options)
+        if simpler.chi2 - fit.chi2 < NEEDED:
+            return simpler
+    return None
 
 
 def _d_primes(fit, shape, camera):

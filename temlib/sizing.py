@@ -42,12 +42,15 @@ class Fit:
     misfit : float
         Mean square of the residuals in standard deviations; about 1 if the model describes the image. Without a
         camera it is 1, as the noise is taken from the residuals.
+    chi2 : float
+        Sum of the squares that was made least: pixels in standard deviations, offsets of segments taken into account.
     """
 
     spheres: np.ndarray
     film: np.ndarray
     errors: np.ndarray
     misfit: float
+    chi2: float
 
 
 def expected(spheres, film, shape, *, blur_px=0.0, box=None):
@@ -184,10 +187,10 @@ def fit(image, spheres, film, *, camera=None, clipped=False, free=SPHERE + FILM,
     degrees = image.size - len(found.x)
     if not camera:
         variance = max(2 * found.cost / degrees, np.finfo(float).tiny)
-        return Fit(*packed.unpacked(), packed.deviations(information / variance), 1.0)
+        return Fit(*packed.unpacked(), packed.deviations(information / variance), 1.0, 2 * found.cost)
     mean, own, shared = _read(expected(*packed.unpacked(), image.shape, blur_px=blur_px), camera, clipped)
     misfit = np.sum((image - mean) ** 2 / (own + shared**2)) / degrees
-    return Fit(*packed.unpacked(), packed.deviations(information), float(misfit))
+    return Fit(*packed.unpacked(), packed.deviations(information), float(misfit), 2 * found.cost)
 
 
 class _Packed:
