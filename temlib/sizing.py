@@ -21,7 +21,8 @@ SUBSAMPLES = 3  # along the edge of a pixel: a noiseless sphere of 10 px comes b
 # Of derivatives [px]; of all others RELATIVE_STEP. The rim of a sphere is a square root, whose information on its
 # radius grows without end as the step becomes small, and no estimate can use what is true within so small a step only
 STEPS = {"row_px": 0.5, "col_px": 0.5, "diameter_px": 1.0}
-RELATIVE_STEP = 1e-3
+RELATIVE_STEP, SMALLEST_STEP = 1e-3, 1e-6
+LEAST = {"diameter_px": 1.0, "absorption_per_px": 0.0}  # of a fit
 LEAST_STEP = 1e-5  # at which a fit ends, of the parameters in STEPS, of which film has a thousand: 0.005 px
 SMALL_E = 0.01  # step of the derivative of what a pixel reads [e-/px]
 ROUNDS = 3  # of fits, each with the variances that the one before implies
@@ -38,7 +39,7 @@ class Fit:
     film : ndarray of shape (3,)
         FILM.
     errors : ndarray of shape (K, 4)
-        Standard errors of `spheres`; 0 of what was not free.
+        Standard errors of `spheres`; 0 of what was not free, infinite where the image says nothing of it.
     misfit : float
         Mean square of the residuals in standard deviations; about 1 if the model describes the image. Without a
         camera it is 1, as the noise is taken from the residuals.
@@ -53,7 +54,7 @@ class Fit:
     chi2: float
 
 
-def expected(spheres, film, shape, *, blur_px=0.0, box=None):
+def expected(spheres, film, shape, *, blur_px=0.0):
     """Expected intensity of spheres on a film.
 
     Parameters
@@ -67,16 +68,14 @@ def expected(spheres, film, shape, *, blur_px=0.0, box=None):
         (M, N) of the image.
     blur_px : float
         Standard deviation of a Gaussian point spread.
-    box : tuple of slice, optional
-        Rows and columns of the part that is wanted; the whole image if not given.
 
     Returns
     -------
-    ndarray of shape (M, N), or of the box; in the unit of `film`
+    ndarray of shape (M, N), in the unit of `film`
         Mean over each pixel of film x exp(- sum of absorption x thickness).
     """
-    transmission = _transmission(spheres, box or tuple(slice(0, n) for n in shape), blur_px)
-    return transmission * np.tensordot(film, _light(shape), 1)[box or ...]
+    grid = _Subpixels(shape, blur_px)
+    return np.tensordot(film, _light(shape), 1) * grid.seen(grid.transmission(spheres))
 
 
 def _light(shape):
@@ -85,23 +84,45 @@ def _light(shape):
     return np.stack([np.ones(shape), row, col])
 
 
-def _transmission(spheres, box, blur_px):
-    """Mean over each pixel of exp(- sum of absorption x thickness) in a box."""
-    margin = math.ceil(4 * blur_px)
-    rows, cols = (np.arange(part.start - margin, part.stop + margin) for part in box)
-    axes = [np.add.outer(n, (np.arange(SUBSAMPLES) + 0.5) / SUBSAMPLES - 0.5).ravel() for n in (rows, cols)]
-    depth = np.zeros([axis.size for axis in axes])
-    for row, col, diameter, absorption in np.reshape(spheres, (-1, 4)):
-        near = [np.abs(axis - at) < diameter / 2 + 1 for axis, at in zip(axes, (row, col), strict=True)]
-        if not (near[0].any() and near[1].any()):
-            continue
-        distance = np.hypot(*np.meshgrid(axes[0][near[0]] - row, axes[1][near[1]] - col, indexing="ij"))
-        depth[np.ix_(*near)] += absorption * _thickness(distance, diameter / 2)
-    fine = np.exp(-depth)
-    if blur_px > 0:
-        fine = gaussian_filter(fine, blur_px * SUBSAMPLES, mode="nearest")
-    mean = fine.reshape(rows.size, SUBSAMPLES, cols.size, SUBSAMPLES).mean(axis=(1, 3))
-    return mean[margin : rows.size - margin, margin : cols.size - margin]
+class _Subpixels:
+    """The subpixels of an image, and of a margin around it from which the blur brings something in."""
+
+    def __init__(self, shape, blur_px):
+        self.blur_px, self.margin = blur_px, math.ceil(4 * blur_px)
+        self.shape = [n + 2 * self.margin for n in shape]
+        inside = (np.arange(SUBSAMPLES) + 0.5) / SUBSAMPLES - 0.5
+        self.axes = [np.add.outer(np.arange(n) - self.margin, inside).ravel() for n in self.shape]
+
+    def around(self, sphere, reach_px):
+        """Where the pixels, and where the subpixels, lie that are near a sphere: two tuples of slices."""
+        places = sphere[:2] + self.margin
+        first, last = np.floor(places - reach_px), np.ceil(places + reach_px) + 1
+        ends = [np.clip([a, b], 0, n).astype(int) for a, b, n in zip(first, last, self.shape, strict=True)]
+        return tuple(slice(*e) for e in ends), tuple(slice(*(SUBSAMPLES * e)) for e in ends)
+
+    def depth(self, sphere, place):
+        """Absorption x thickness of a sphere in the subpixels of a place."""
+        rows, cols = (axis[part] - at for axis, part, at in zip(self.axes, place, sphere[:2], strict=True))
+        return sphere[3] * _thickness(np.sqrt(np.add.outer(rows**2, cols**2)), sphere[2] / 2)
+
+    def transmission(self, spheres):
+        """exp(- sum of the depths) of all subpixels."""
+        depth = np.zeros([axis.size for axis in self.axes])
+        for sphere in np.reshape(spheres, (-1, 4)):
+            _, place = self.around(sphere, sphere[2] / 2 + 1)
+            depth[place] += self.depth(sphere, place)
+        return np.exp(-depth)
+
+    def seen(self, fine):
+        """Blurred means over the pixels of the image."""
+        return self.means(fine)[tuple(slice(self.margin, n - self.margin) for n in self.shape)]
+
+    def means(self, fine):
+        """Blurred means over the pixels of some whole pixels' subpixels."""
+        if self.blur_px > 0:
+            fine = gaussian_filter(fine, self.blur_px * SUBSAMPLES, mode="nearest")
+        rows, cols = (n // SUBSAMPLES for n in fine.shape)
+        return fine.reshape(rows, SUBSAMPLES, cols, SUBSAMPLES).mean(axis=(1, 3))
 
 
 def _thickness(distance, radius):
@@ -181,7 +202,8 @@ def fit(image, spheres, film, *, camera=None, clipped=False, free=SPHERE + FILM,
                 derivatives *= (up - down) / (2 * SMALL_E)
             return -np.stack([_whitened(one, *noise, camera).ravel() for one in derivatives], axis=1)
 
-        found = least_squares(residuals, packed.values(), jac=jacobian, x_scale=packed.steps, xtol=LEAST_STEP)
+        options = {"x_scale": packed.steps, "xtol": LEAST_STEP, "bounds": (packed.least, np.inf)}
+        found = least_squares(residuals, np.maximum(packed.values(), packed.least), jac=jacobian, **options)
         packed.put(found.x)
     information = found.jac.T @ found.jac
     degrees = image.size - len(found.x)
@@ -200,9 +222,10 @@ class _Packed:
         self.all = np.concatenate([np.ravel(spheres), film]).astype(float)
         names = [*SPHERE * (len(self.all) // 4), *FILM]
         self.free = np.isin(names, free)
-        sizes = np.where(np.isin(names, FILM), film[0], self.all) * RELATIVE_STEP
+        sizes = np.maximum(np.where(np.isin(names, FILM), film[0], self.all) * RELATIVE_STEP, SMALLEST_STEP)
         self.all_steps = np.array([STEPS.get(name, size) for name, size in zip(names, sizes, strict=True)])
         self.steps = self.all_steps[self.free]
+        self.least = np.array([LEAST.get(name, -np.inf) for name in names])[self.free]
 
     def values(self):
         return self.all[self.free]
@@ -220,27 +243,25 @@ class _Packed:
     def derivatives(self, shape, blur_px, values=None):
         """Derivatives of the expected image by the free ones, (P, M, N): central differences, near each sphere."""
         spheres, film = self.unpacked(values)
-        found = np.zeros((len(self.all), *shape))
-        transmission = _transmission(spheres, tuple(slice(0, n) for n in shape), blur_px)
-        found[-3:] = transmission * _light(shape)
+        grid, light = _Subpixels(shape, blur_px), _light(shape)
+        fine = grid.transmission(spheres)
+        found = np.zeros((len(self.all), *grid.shape))
         for number in np.flatnonzero(self.free[:-3]):
-            sphere, step = number // 4, self.all_steps[number]
-            reach = spheres[sphere, 2] / 2 + 2 + 4 * blur_px
-            box = tuple(
-                slice(int(np.clip(at - reach, 0, n - 1)), int(np.clip(at + reach + 2, 1, n)))
-                for at, n in zip(spheres[sphere, :2], shape, strict=True)
-            )
-            sides = np.stack([spheres, spheres])
-            sides[:, sphere, number % 4] += [step, -step]
-            up, down = (expected(side, film, shape, blur_px=blur_px, box=box) for side in sides)
-            found[number][box] = (up - down) / (2 * step)
+            sphere, step = spheres[number // 4], self.all_steps[number] * (np.arange(4) == number % 4)
+            pixels, place = grid.around(sphere, sphere[2] / 2 + 2 + 4 * blur_px)
+            change = grid.depth(sphere + step, place) - grid.depth(sphere - step, place)
+            found[number][pixels] = -grid.means(fine[place] * change) / (2 * step.sum())
+        found = found[:, grid.margin : grid.shape[0] - grid.margin, grid.margin : grid.shape[1] - grid.margin]
+        found *= np.tensordot(film, light, 1)
+        found[-3:] = light * grid.seen(fine)
         return found[self.free]
 
     def deviations(self, information):
-        """Standard deviations (K, 4) from the information on the free ones."""
-        scaled = np.linalg.inv(information * np.outer(self.steps, self.steps))
+        """Standard deviations (K, 4) from the information on the free ones; infinite where there is none."""
+        scaled = information * np.outer(self.steps, self.steps)
+        variance = np.diag(np.linalg.pinv(scaled, hermitian=True))
         everything = np.zeros(len(self.all))
-        everything[self.free] = np.sqrt(np.diag(scaled)) * self.steps
+        everything[self.free] = np.where(np.diag(scaled) > 0, np.sqrt(np.maximum(variance, 0)) * self.steps, np.inf)
         return everything[:-3].reshape(-1, 4)
 
 

@@ -34,6 +34,12 @@ def test_a_noiseless_sphere_comes_back_to_a_thousandth(diameter_px, blur_px):
     assert found.film == pytest.approx(FILM, abs=0.01)
 
 
+def test_of_a_sphere_that_is_not_in_the_image_nothing_is_known():
+    spheres = np.array([[20.0, 18.0, 22.0, 0.03], [200.0, 34.0, 16.0, 0.05]])
+    errors = sizing.fit(drawn(spheres[:1], (44, 60), 0.5), spheres, [5, 0, 0], blur_px=0.5).errors
+    assert np.isfinite(errors[0]).all() and np.isinf(errors[1]).all()
+
+
 def test_overlapping_spheres_are_told_apart_together():
     pair = np.array([[20.0, 18.0, 22.0, 0.03], [25.0, 34.0, 16.0, 0.05]])
     found = sizing.fit(drawn(pair, (44, 60), 0.5), pair * [1.03, 0.97, 1.1, 0.9], [4.8, 0, 0], blur_px=0.5)
