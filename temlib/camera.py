@@ -6,9 +6,12 @@ offset per (row, segment of columns), and a fixed pattern; the result is rounded
 to 16 bits. Arrays in, arrays out; files are none of its business.
 """
 
+import math
+import sys
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.special
 from scipy.ndimage import gaussian_filter
 from scipy.special import ndtr
 
@@ -188,10 +191,8 @@ def charge_shares(blur_px, n=41):
 def fisher_information(derivatives, electrons, camera):
     """Information that one frame holds on the parameters of its expected image.
 
-    Gaussian noise with independent pixels and one common offset per (row, segment): the
-    inverse covariance of a segment of n pixels with variances v_i and a shared variance s^2
-    is, by Sherman and Morrison, diag(1/v) - (1/v)(1/v)^T / (1/s^2 + sum 1/v). The dependence
-    of the variance on the parameters is left out, which makes the bound slightly too wide.
+    Gaussian noise with independent pixels and one common offset per (row, segment). The dependence of the variance
+    on the parameters is left out, which makes the bound slightly too wide.
 
     Parameters
     ----------
@@ -207,15 +208,52 @@ def fisher_information(derivatives, electrons, camera):
         Its inverse is the Cramer-Rao bound on the covariance of the parameters.
     """
     variance = pixel_variance(electrons, camera) / camera.counts_per_e**2
-    weighted = derivatives / variance
-    information = np.einsum("pij,qij->pq", weighted, derivatives)
-    if camera.segment_counts > 0:
-        starts = np.arange(0, variance.shape[1], camera.segment_width_px)
-        shared = (camera.counts_per_e / camera.segment_counts) ** 2
-        denominator = shared + np.add.reduceat(1 / variance, starts, axis=1)
-        per_segment = np.add.reduceat(weighted, starts, axis=2)
-        information -= np.einsum("pij,qij->pq", per_segment / denominator, per_segment)
-    return information
+    shared = np.full(variance.shape, camera.segment_counts / camera.counts_per_e)
+    rows = whitened(derivatives, variance, shared, camera.segment_width_px)
+    return np.einsum("pij,qij->pq", rows, rows)
+
+
+def whitened(values, variance, shared, segment_width_px):
+    """Values in standard deviations, without what those of one segment share: the sum of their squares is chi^2.
+
+    For the covariance diag(v) + u u^T of a segment, a factor W of its inverse, W^T W, is, by Sherman and Morrison,
+    v^(-1/2) (1 - b u u^T / v) with b = (1 - 1 / sqrt(1 + t)) / t and t = sum of u^2 / v.
+
+    Parameters
+    ----------
+    values : ndarray of shape (..., M, N)
+        Whose column 0 begins a segment.
+    variance : ndarray of shape (M, N)
+        v, of each pixel by itself [square of the unit of `values`].
+    shared : ndarray of shape (M, N)
+        u, standard deviation of what each pixel has of its segment's offset [unit of `values`].
+    segment_width_px : int
+
+    Returns
+    -------
+    ndarray of shape (..., M, N)
+    """
+    if np.any(shared):
+        starts = np.arange(0, variance.shape[1], segment_width_px)
+        widths = np.diff([*starts, variance.shape[1]])
+        weight = np.add.reduceat(shared**2 / variance, starts, axis=-1)
+        share = (1 - 1 / np.sqrt(1 + weight)) / np.maximum(weight, np.finfo(float).tiny)
+        offset = np.add.reduceat(values * (shared / variance), starts, axis=-1) * share
+        values = values - shared * np.repeat(offset, widths, axis=-1)
+    return values / np.sqrt(variance)
+
+
+def cut_mean(ratio):
+    """Mean of what a normal distribution of this mean and of deviation 1 leaves when it is cut at 0.
+
+    For any deviation s it is s x cut_mean(mean / s). Takes and gives an ndarray or a torch.Tensor of any shape.
+    """
+    return ratio * special_of(ratio).ndtr(ratio) + math.e ** (ratio * ratio / -2) / math.sqrt(2 * math.pi)
+
+
+def special_of(values):
+    """`scipy.special`, or of a tensor `torch.special`, in which functions have the same names."""
+    return sys.modules["torch"].special if type(values).__module__ == "torch" else scipy.special
 
 
 def detectability(signal_e, electrons, camera):

@@ -3,13 +3,11 @@
 NumPy arrays and torch tensors alike, so that a GPU and a training can do the same; needs no torch.
 """
 
-import math
-import sys
 from functools import lru_cache
 
 import numpy as np
-import scipy.special
 
+from temlib.camera import cut_mean, special_of
 from temlib.preprocess import PARTICLE_CONTRAST
 
 FILM_BLOCK_PX, FILM_QUANTILE = 8, 0.7  # of blocks of 8 x 8 pixels, those that show the film are the brighter
@@ -40,7 +38,7 @@ def film_level(image):
     ndarray or torch.Tensor of float32, shape (..., 1, 1)
         In the unit of `image`; 1 where it would not be positive.
     """
-    level = _level(_block_means(image))[..., None]
+    level = _levels(_block_means(image))[0][..., None]
     return level + (1 - level) * (level <= 0)
 
 
@@ -61,11 +59,9 @@ def film_scale(image, denoised):
     ndarray or torch.Tensor of float32, shape (..., 1, 1)
         From 1/2 to 2: what is farther off is no scale.
     """
-    special = scipy.special if isinstance(image, np.ndarray) else sys.modules["torch"].special  # a tensor's is loaded
     means, of_denoised = _block_means(image), _block_means(denoised)
-    level, film = _level(means), _level(of_denoised)
-    # where noise is left, the film reaches as far below its level as above it
-    as_far = 2 * film - _quantile(of_denoised, BRIGHT_QUANTILE)
+    (level, _), (film, bright) = _levels(means), _levels(of_denoised)
+    as_far = 2 * film - bright  # where noise is left, the film reaches as far below its level as above it
     is_film = of_denoised >= as_far.clip(film * (1 - FAINTEST_FILM), film * (1 - PARTICLE_CONTRAST))
     number = is_film.sum(-1)[..., None].clip(min=1)
     seen = (means.clip(max=BRIGHTEST_BLOCK * level) * is_film).sum(-1)[..., None] / number  # but for hot pixels
@@ -77,9 +73,8 @@ def film_scale(image, denoised):
         for these in (pixels == 0, (pixels > 0) & (pixels < FEW * level[..., None]))
     )
     is_cut = (few > zero / CONTINUOUS) & (number * cols >= LEAST_SAMPLE)
-    ratio = -special.ndtri((zero * is_cut).clip(*ZEROS))  # of the mean and the spread that were cut
-    density = math.e ** (ratio * ratio / -2) / math.sqrt(2 * math.pi)
-    wanted = seen * ratio / (ratio * special.ndtr(ratio) + density)
+    ratio = -special_of(image).ndtri((zero * is_cut).clip(*ZEROS))  # of the mean and the spread that were cut
+    wanted = seen * ratio / cut_mean(ratio)
     known = (wanted > 0) & (shown > 0)
     return ((wanted * known + ~known) / (shown * known + ~known)).clip(*SCALES)[..., None]
 
@@ -101,15 +96,13 @@ def _block_means(image):
     return sums / (rows * cols)
 
 
-def _level(means):
-    """What `film_level` takes from means of blocks (..., n), as (..., 1)."""
-    return _quantile(means, FILM_QUANTILE).clip(min=_quantile(means, BRIGHT_QUANTILE) / 2)
-
-
-def _quantile(means, quantile):
-    """The mean of blocks (..., n) that this share of them undercut; (..., 1), float32."""
+def _levels(means):
+    """What `film_level` takes from means of blocks (..., n), and the BRIGHT_QUANTILE of these; float32 (..., 1)."""
     ordered = np.sort(means).astype(np.float32) if isinstance(means, np.ndarray) else means.sort().values.float()
-    return ordered[..., round(quantile * (means.shape[-1] - 1)), None]
+    usual, bright = (
+        ordered[..., round(quantile * (means.shape[-1] - 1)), None] for quantile in (FILM_QUANTILE, BRIGHT_QUANTILE)
+    )
+    return usual.clip(min=bright / 2), bright
 
 
 @lru_cache(maxsize=2)

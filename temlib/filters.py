@@ -8,12 +8,11 @@ import threading
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
-from scipy.stats import norm
 from skimage.filters.rank import median
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from skimage.transform import resize
 
-from temlib.camera import ONEVIEW_BIN8, pixel_variance
+from temlib.camera import ONEVIEW_BIN8, cut_mean, pixel_variance
 from temlib.preprocess import bin_area
 from temlib.quality import affine_fit
 
@@ -48,7 +47,7 @@ def clipped_mean(mean_e, camera=ONEVIEW_BIN8):
     """
     variance = (pixel_variance(mean_e, camera) + camera.segment_counts**2) / camera.counts_per_e**2
     spread = np.sqrt(variance)
-    return mean_e * norm.cdf(mean_e / spread) + spread * norm.pdf(mean_e / spread)
+    return spread * cut_mean(mean_e / spread)
 
 
 def unclip(read_e, camera=ONEVIEW_BIN8):

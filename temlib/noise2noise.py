@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from temlib.camera import cut_mean
 from temlib.errors import ModelFileError, TemlibError
 from temlib.film import film_level, light_terms
 from temlib.long_training import batch_of_step, relative_to_film
@@ -130,9 +131,7 @@ def clipped_mean(mean_e, own):
         return mean_e
     at_zero, growth = own.variance[0], own.variance[1] - own.variance[0]
     spread = torch.sqrt(at_zero + growth * mean_e.clamp(min=0))
-    ratio = mean_e / spread
-    density = torch.exp(-(ratio**2) / 2) / math.sqrt(2 * math.pi)
-    return mean_e * torch.special.ndtr(ratio) + spread * density
+    return spread * cut_mean(mean_e / spread)
 
 
 def adapt_network(network, samples, simulated, checkpoint, *, key, seconds=None, steps=None, seed=1, progress=None):

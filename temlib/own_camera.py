@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.special import ndtr, ndtri
-from scipy.stats import norm
 
-from temlib.camera import ONEVIEW_BIN8, Camera, pixel_variance
+from temlib.camera import ONEVIEW_BIN8, Camera, cut_mean, pixel_variance
 from temlib.camera_fit import GRID, LOCAL_SIGMA_PX, fit_once, photon_transfer, segment_sigma
 from temlib.errors import TemlibError
 from temlib.filters import unclip
@@ -199,7 +198,7 @@ def _roughly(sets, segment_px, *, clipped):
     if clipped:
         ratio = -ndtri(np.mean([np.mean(pair == 0) for pair in sets]))  # of mean and spread before the cut
         shown = ndtr(ratio)
-        spread = mean / (ratio * shown + norm.pdf(ratio))
+        spread = mean / cut_mean(ratio)
         covariance *= spread**2 / variance
         mean, variance = ratio * spread, spread**2
     segment = segment_sigma(noise[0], shown, segment_px) if segment_px > 1 else 0.0

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.optimize import least_squares
 from scipy.special import ndtr
 
-from temlib.camera import fisher_information, pixel_variance
+from temlib.camera import cut_mean, fisher_information, pixel_variance, whitened
 
 SPHERE = ("row_px", "col_px", "diameter_px", "absorption_per_px")
 FILM = ("film", "film_by_row", "film_by_col")
@@ -181,7 +181,7 @@ def fit(image, spheres, film, *, camera=None, clipped=False, free=SPHERE + FILM,
     Fit
     """
     packed = _Packed(spheres, film, free)
-    noise = np.ones(image.shape), np.zeros(image.shape)
+    noise, segment = (np.ones(image.shape), np.zeros(image.shape)), camera.segment_width_px if camera else 1
     for _ in range(ROUNDS if camera else 1):
         if camera:
             electrons = expected(*packed.unpacked(), image.shape, blur_px=blur_px)
@@ -192,7 +192,7 @@ def fit(image, spheres, film, *, camera=None, clipped=False, free=SPHERE + FILM,
             return _read(mean, _of_large(camera), clipped)[0] if camera else mean
 
         def residuals(values, noise=tuple(noise)):
-            return _whitened(image - read(values), *noise, camera).ravel()
+            return whitened(image - read(values), *noise, segment).ravel()
 
         def jacobian(values, noise=tuple(noise)):
             derivatives = packed.derivatives(image.shape, blur_px, values)
@@ -200,7 +200,7 @@ def fit(image, spheres, film, *, camera=None, clipped=False, free=SPHERE + FILM,
                 mean = expected(*packed.unpacked(values), image.shape, blur_px=blur_px)
                 up, down = (_read(mean + side * SMALL_E, _of_large(camera), clipped)[0] for side in (1, -1))
                 derivatives *= (up - down) / (2 * SMALL_E)
-            return -np.stack([_whitened(one, *noise, camera).ravel() for one in derivatives], axis=1)
+            return -whitened(derivatives, *noise, segment).reshape(len(derivatives), -1).T
 
         options = {"x_scale": packed.steps, "xtol": LEAST_STEP, "bounds": (packed.least, np.inf)}
         found = least_squares(residuals, np.maximum(packed.values(), packed.least), jac=jacobian, **options)
@@ -277,23 +277,7 @@ def _read(mean_e, camera, clipped):
     if not clipped:
         return mean_e, own, shared
     spread = np.sqrt(own + shared**2)
-    above, density = ndtr(mean_e / spread), np.exp(-((mean_e / spread) ** 2) / 2) / np.sqrt(2 * np.pi)
-    mean = mean_e * above + spread * density
-    variance = (mean_e**2 + spread**2) * above + mean_e * spread * density - mean**2
+    mean, above = spread * cut_mean(mean_e / spread), ndtr(mean_e / spread)
+    variance = mean_e * mean + spread**2 * above - mean**2
     shared = shared * above
     return mean, variance - shared**2, shared
-
-
-def _whitened(image, variance, shared, camera):
-    """Pixels in standard deviations, without what those of one segment share.
-
-    For a covariance diag(v) + u u^T the factor W of its inverse, W^T W, is, by Sherman and Morrison,
-    v^(-1/2) (1 - b u u^T / v) with b = (1 - 1 / sqrt(1 + t)) / t and t = sum u^2 / v.
-    """
-    if camera and camera.segment_counts > 0:
-        starts = np.arange(0, image.shape[1], camera.segment_width_px)
-        widths = np.diff([*starts, image.shape[1]])
-        weight = np.add.reduceat(shared**2 / variance, starts, axis=1)
-        offset = np.add.reduceat(shared * image / variance, starts, axis=1) * (1 - 1 / np.sqrt(1 + weight)) / weight
-        image = image - shared * np.repeat(offset, widths, axis=1)
-    return image / np.sqrt(variance)

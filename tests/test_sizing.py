@@ -3,7 +3,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from temlib import sizing
-from temlib.camera import ONEVIEW_BIN8, Camera, expose
+from temlib.camera import ONEVIEW_BIN8, Camera, expose, whitened
 
 PIXEL_NM = 2.9885
 FILM = np.array([5.0, 0.2, -0.4])
@@ -75,14 +75,13 @@ def test_a_camera_that_counts_electrons_bounds_the_film_as_poisson_does():
 
 def test_pixels_in_standard_deviations_are_those_of_the_inverse_covariance():
     rng = np.random.default_rng(0)
-    camera = Camera(1.0, 1.0, 1.0, 2.0, 5, 0.0, 0.0)
     variance, shared = rng.uniform(1, 3, (1, 12)), rng.uniform(0.5, 2, (1, 12))  # segments of 5, 5 and 2 columns
     covariance = np.diag(variance[0])
     for segment in (slice(0, 5), slice(5, 10), slice(10, 12)):
         covariance[segment, segment] += np.outer(shared[0, segment], shared[0, segment])
     image = rng.normal(size=(1, 12))
-    whitened = sizing._whitened(image, variance, shared, camera)
-    assert np.sum(whitened**2) == pytest.approx(image[0] @ np.linalg.inv(covariance) @ image[0])
+    whitened_image = whitened(image, variance, shared, 5)
+    assert np.sum(whitened_image**2) == pytest.approx(image[0] @ np.linalg.inv(covariance) @ image[0])
 
 
 @pytest.mark.parametrize("clipped", [False, True])

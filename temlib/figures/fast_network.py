@@ -88,17 +88,10 @@ def fringes(table):
 
     Takes field, method, distance_nm, intensity, standard_error.
     """
-    fields = list(table["field"].unique())
-    figure, axes = plt.subplots(1, len(fields), figsize=(PAGE_WIDTH_IN, 2.4), sharey=True, squeeze=False)
-    for place, field in zip(axes[0], fields, strict=True):
-        for method, curve in table[table["field"] == field].groupby("method", sort=False):
-            error = curve["standard_error"] if method == "raw" else None
-            place.errorbar(curve["distance_nm"], curve["intensity"], error, elinewidth=0.8, **_line(method))
-        place.axhline(1, color="0.8", lw=0.6, zorder=0)
-        place.set(ylim=(0.88, 1.12), xlabel="distance from the nearest particle [nm]", title=f"{field} field")
-    axes[0, 0].set_ylabel("relative to film far away")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", fontsize=7)
+    figure, axes = _panels(table, "field", "distance_nm", "intensity", level=1, error="standard_error")
+    for place in axes:
+        place.set(ylim=(0.88, 1.12), xlabel="distance from the nearest particle [nm]")
+    axes[0].set_ylabel("relative to film far away")
     return figure
 
 
@@ -154,14 +147,26 @@ def bias(table):
 
     Takes camera, method, transmission, bias, pixels.
     """
-    cameras = list(table["camera"].unique())
-    figure, axes = plt.subplots(1, len(cameras), figsize=(PAGE_WIDTH_IN, 2.4), sharey=True, squeeze=False)
-    for place, camera in zip(axes[0], cameras, strict=True):
-        for method, curve in table[table["camera"] == camera].groupby("method", sort=False):
-            place.plot(curve["transmission"], curve["bias"], marker=".", ms=3, **_line(method))
-        place.axhline(0, color="0.8", lw=0.6, zorder=0)
-        place.set(xlabel="true transmission", title=f"{camera} camera")
-    axes[0, 0].set_ylabel("mean output minus truth")
+    figure, axes = _panels(table, "camera", "transmission", "bias", level=0)
+    for place in axes:
+        place.set(xlabel="true transmission")
+    axes[0].set_ylabel("mean output minus truth")
+    return figure
+
+
+def _panels(table, panel, x, y, *, level, error=None):
+    """One column of a table against another for each method, a panel for each value of a third; figure and axes.
+
+    `level` is what all curves should be at; `error` the column of the standard errors, drawn for raw frames.
+    """
+    names = list(table[panel].unique())
+    figure, axes = plt.subplots(1, len(names), figsize=(PAGE_WIDTH_IN, 2.4), sharey=True, squeeze=False)
+    for place, name in zip(axes[0], names, strict=True):
+        for method, curve in table[table[panel] == name].groupby("method", sort=False):
+            bars = curve[error] if error and method == "raw" else None
+            place.errorbar(curve[x], curve[y], bars, elinewidth=0.8, marker=".", ms=3, **_line(method))
+        place.axhline(level, color="0.8", lw=0.6, zorder=0)
+        place.set_title(f"{name} {panel}")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=7)
-    return figure
+    return figure, axes[0]
