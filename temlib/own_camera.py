@@ -135,6 +135,11 @@ def fit_own_camera(fields):
         With a note where the model cannot describe the frames, or they do not tell its pulse heights or its blur:
         then the camera is one of as much noise, or, where none has so little, the samples of a training come from
         the cameras of the shipped network's training.
+
+    Raises
+    ------
+    TemlibError
+        If the film of a frame is not above zero.
     """
     unit = fields[0].unit
     pairs = least_moved(fields)
@@ -166,11 +171,10 @@ def fit_own_camera(fields):
             unit_per_e *= camera.excess_factor / ONEVIEW_BIN8.excess_factor
     note = ""
     if camera is None:
-        camera = _roughly([pair / unit_per_e for pair in pairs], segment_px, clipped=clipped)
-        note = "roughly, as the camera model does not describe the noise of these frames"
+        why = "the camera model does not describe the noise of these frames"
+        note, camera = f"roughly, as {why}", _roughly([p / unit_per_e for p in pairs], segment_px, clipped=clipped)
     if camera is None:
-        doses = levels / unit_per_e
-        note = f"{note.removeprefix('roughly, ')}, so simulated ones are of many cameras"
+        doses, note = levels / unit_per_e, f"{why}, so simulated ones are of many cameras"
         return OwnCamera(unit_per_e, doses, None, (variance / unit_per_e**2,) * 2, **known, note=note)
     if segment_px == 1:
         camera = replace(camera, segment_counts=0.0)

@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 from test_fresh_noise import cameras, covariance  # noqa: E402
 
 from temlib import trials  # noqa: E402
+from temlib.errors import TemlibError  # noqa: E402
 from temlib.fresh_noise import expose  # noqa: E402
 from temlib.own_camera import fit_own_camera, least_moved, segment_width  # noqa: E402
 from temlib.repeats import Field  # noqa: E402
@@ -102,3 +103,19 @@ def test_noise_that_no_camera_of_the_model_makes_is_said_and_the_training_s_came
     assert own.camera is None
     assert "does not describe" in own.sentence()
     assert len(set(own.draw(50, rng)["white_e"])) > 10
+
+
+def test_frames_whose_film_is_not_above_zero_are_refused():
+    frames = np.random.default_rng(2).normal(-0.5, 3, (2, 96, 130)).astype(np.float32)
+    with pytest.raises(TemlibError, match=r"an intensity of -0\.\d+: frames whose zero is no electrons are needed"):
+        fit_own_camera([Field("dark", frames, [(0, 1, (0, 0))], "e-")])
+
+
+def test_the_dose_is_the_film_s_where_half_is_covered_and_electrons_are_few():
+    transmission = np.ones(SHAPE)
+    transmission[:, :150] = 0.3
+    rng = np.random.default_rng(3)
+    frames = [trials.expose(transmission, "unclipped", dose_e_per_px=1.5, rng=rng) for _ in range(2)]
+    assert fit_own_camera([Field("half", np.stack(frames), [(0, 1, (0, 0))], "e-")]).doses_e == pytest.approx(
+        1.5, rel=0.1
+    )
