@@ -1,9 +1,10 @@
-"""Particles of a frame, measured: found on its denoised image, fitted as spheres on the raw one.
+"""Particles of a frame, measured: found on its denoised image, fitted as spheres on the raw one or on that one.
 
 Arrays in, a table out; knows no file and no network.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,17 +17,21 @@ from temlib.film import film_level
 from temlib.particles import find_particles
 
 BLUR_PX = 0.5  # of the edges of particles in a frame that was binned by 8
+DENOISED_BLUR_PX = 1.0  # from which the fit of a denoised image starts
+EDGE_WIDTHS = 2.563  # from 10 to 90 % of an edge, in standard deviations of its blur
 MARGIN_PX = 10  # of film around a group of particles, which is fitted with it
 NEAR_PX = 4.0  # particles whose rims are nearer are fitted together
 MOST_CONTRAST = 0.95  # that a fit starts from
+LEAST_CONTRAST = 0.03  # of a particle in a denoised image
 NEEDED = 25.0  # by how much chi^2 must grow without a particle of a group; its four parameters explain 4 of noise
+SURE = 100.0  # square of a particle's absorption in standard errors above which there is no need to try without it
 DETECTABLE = 3.0  # least d' of a particle that can be told from noise
-COLUMNS = ["row_px", "col_px", "diameter_nm", "diameter_error_nm", "contrast", "background", "d_prime", "misfit"]
-COLUMNS += ["touching", "at_border", "significant"]
+COLUMNS = ["row_px", "col_px", "diameter_nm", "diameter_error_nm", "contrast", "background", "d_prime"]
+COLUMNS += ["edge_width_nm", "misfit", "touching", "at_border", "significant"]
 
 
-def measure(raw, denoised, *, pixel_size_nm, camera, clipped):
-    """Diameters of the particles of one frame.
+def measure(raw, denoised, *, pixel_size_nm, camera, clipped, exposures=1, each=map):
+    """Diameters of the particles of one frame, fitted on what the camera recorded.
 
     Parameters
     ----------
@@ -39,23 +44,78 @@ def measure(raw, denoised, *, pixel_size_nm, camera, clipped):
     camera : Camera
     clipped : bool
         Whether the camera cut at zero.
+    exposures : int
+        Of which `raw` is the mean.
+    each : callable
+        `map`, or that of a pool of processes: groups of particles are fitted one by one.
 
     Returns
     -------
     pandas.DataFrame
         A row a particle, the surest first: its centre, diameter_nm with its standard error, contrast (1 -
-        transmission in the centre), background (the film there [e-/px]), d_prime (see `camera.detectability`), the
-        misfit of its group (see `sizing.Fit`); whether it is touching another one, reaches beyond the frame
-        (at_border), and is significant: d' of 3 or more.
+        transmission in the centre), background (the film there [e-/px]), d_prime (see `camera.detectability`),
+        edge_width_nm (from 10 to 90 % of what blurs the edge; known only where it is fitted), the misfit of its
+        group (see `sizing.Fit`); whether it is touching another one, reaches beyond the frame (at_border), and is
+        significant: d' of 3 or more.
     """
-    film_e = film_level(np.asarray(denoised, np.float32)).item()
-    found = find_particles(denoised, pixel_size_nm=pixel_size_nm, background=film_e)
+    options = {"camera": camera, "clipped": clipped, "exposures": exposures, "blur_px": BLUR_PX}
+    return _each_group(raw, denoised, pixel_size_nm, each, camera=camera, exposures=exposures, options=options)
+
+
+def measure_denoised(denoised, *, pixel_size_nm, camera=None, each=map):
+    """The same where the raw frame is not at hand, fitted on what a network, a filter or a long exposure shows.
+
+    Parameters
+    ----------
+    denoised : ndarray of shape (M, N)
+        In electrons per pixel where there is a camera.
+    pixel_size_nm, each
+        As for `measure`.
+    camera : Camera, optional
+        Which recorded the raw frame.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As of `measure`; the standard errors are the least that the raw frame allows (see `sizing.bound`), since what
+        is wrong with a denoised image does not show in it. They and d' are NaN without a camera.
+    """
+    options = {"free": (*sizing.SPHERE, *sizing.FILM, sizing.BLUR), "blur_px": DENOISED_BLUR_PX}
+    return _each_group(denoised, denoised, pixel_size_nm, each, camera=camera, exposures=1, options=options)
+
+
+def _each_group(image, denoised, pixel_size_nm, each, **how):
+    """The table of all particles that a denoised image shows, each group fitted in a window of whole segments."""
+    film = film_level(np.asarray(denoised, np.float32)).item()
+    found = find_particles(denoised, pixel_size_nm=pixel_size_nm, background=film)
     diameter_px = found["diameter_nm"] / pixel_size_nm
     absorption = -np.log1p(-found["contrast"].clip(upper=MOST_CONTRAST)) / diameter_px
     spheres = np.column_stack([found["row_px"], found["col_px"], diameter_px, absorption])
-    tables = [_measured(raw, spheres[group], film_e, pixel_size_nm, camera, clipped) for group in groups(spheres)]
-    table = pd.concat(tables) if tables else pd.DataFrame(columns=COLUMNS)
-    return table.sort_values("d_prime", ascending=False, ignore_index=True)
+    width = how["camera"].segment_width_px if how["camera"] else 1
+    parts = [spheres[group] for group in groups(spheres)]
+    corners = [_window(part, np.shape(image), width) for part in parts]
+    windows = [np.asarray(image[rows, cols], float) for rows, cols in corners]
+    starts = [part - [rows.start, cols.start, 0, 0] for part, (rows, cols) in zip(parts, corners, strict=True)]
+    tables = [pd.DataFrame(columns=COLUMNS)]
+    for table, (rows, cols) in zip(each(partial(_fitted, film=film, **how), windows, starts), corners, strict=True):
+        table[["row_px", "col_px"]] += [rows.start, cols.start]
+        tables.append(table)
+    table = pd.concat(tables[1:] or tables).sort_values("d_prime", ascending=False, ignore_index=True)
+    table[["diameter_nm", "diameter_error_nm", "edge_width_nm"]] *= pixel_size_nm  # in pixels so far
+    reach = table[["diameter_nm"]].to_numpy() / 2 / pixel_size_nm
+    places = table[["row_px", "col_px"]].to_numpy()
+    table["at_border"] = ((places < reach) | (places > np.array(np.shape(image)) - 1 - reach)).any(axis=1)
+    table["significant"] = table["d_prime"] >= DETECTABLE
+    return table[COLUMNS]
+
+
+def _window(spheres, shape, segment_px):
+    """Rows and columns of whole segments around some spheres, with film beside them."""
+    low = (spheres[:, :2] - spheres[:, 2:3] / 2).min(axis=0) - MARGIN_PX
+    high = (spheres[:, :2] + spheres[:, 2:3] / 2).max(axis=0) + MARGIN_PX + 1
+    left, right = math.floor(low[1] / segment_px) * segment_px, math.ceil(high[1] / segment_px) * segment_px
+    ends = np.clip([[math.floor(low[0]), math.ceil(high[0])], [left, right]], 0, np.array(shape)[:, None])
+    return tuple(slice(*map(int, pair)) for pair in ends)
 
 
 def groups(spheres):
@@ -71,57 +131,63 @@ def _gaps(spheres):
     return cdist(spheres[:, :2], spheres[:, :2]) - np.add.outer(spheres[:, 2], spheres[:, 2]) / 2
 
 
-def _measured(raw, spheres, film_e, pixel_size_nm, camera, clipped):
-    """Rows of one group, fitted in a window of whole segments around it."""
-    low = (spheres[:, :2] - spheres[:, 2:3] / 2).min(axis=0) - MARGIN_PX
-    high = (spheres[:, :2] + spheres[:, 2:3] / 2).max(axis=0) + MARGIN_PX + 1
-    width = camera.segment_width_px
-    top, bottom = max(math.floor(low[0]), 0), min(math.ceil(high[0]), raw.shape[0])
-    left = max(math.floor(low[1] / width), 0) * width
-    right = min(math.ceil(high[1] / width) * width, raw.shape[1])
-    window, options = raw[top:bottom, left:right], {"camera": camera, "clipped": clipped, "blur_px": BLUR_PX}
-    spheres, film = spheres - [top, left, 0, 0], [film_e, 0, 0]
-    fit = sizing.fit(window, spheres, film, **options)
+def _fitted(window, spheres, *, film, camera, exposures, options):
+    """Rows of one group; lengths in pixels of the window."""
+    fit = sizing.fit(window, spheres, [film, 0, 0], **options)
     while (simpler := _without_needless(fit, window, options)) is not None:
         fit = simpler
-    d_primes = _d_primes(fit, window.shape, camera)
-    touching = (_gaps(fit.spheres) + np.diag(np.full(len(fit.spheres), np.inf))).min(axis=1) < 0
-    places = fit.spheres[:, :2] + [top, left]
-    reach = fit.spheres[:, 2:3] / 2
-    at_border = ((places < reach) | (places > np.array(raw.shape) - 1 - reach)).any(axis=1)
+    blurred = sizing.BLUR in options.get("free", ())
+    if blurred and camera:
+        errors = sizing.bound(fit.spheres, fit.film, window.shape, camera, blur_px=BLUR_PX)[:, 2]
+    else:
+        errors = fit.errors[:, 2] * math.sqrt(max(fit.misfit, 1)) if camera else np.nan
     return pd.DataFrame(
         {
-            "row_px": places[:, 0],
-            "col_px": places[:, 1],
-            "diameter_nm": fit.spheres[:, 2] * pixel_size_nm,
-            "diameter_error_nm": fit.errors[:, 2] * pixel_size_nm,
-            "contrast": -np.expm1(-fit.spheres[:, 3] * fit.spheres[:, 2]),
+            "row_px": fit.spheres[:, 0],
+            "col_px": fit.spheres[:, 1],
+            "diameter_nm": fit.spheres[:, 2],
+            "diameter_error_nm": errors,
+            "contrast": _contrast(fit.spheres),
             "background": fit.film[0],
-            "d_prime": d_primes,
+            "d_prime": _d_primes(fit, window.shape, camera, exposures) if camera else np.nan,
+            "edge_width_nm": EDGE_WIDTHS * fit.blur_px if blurred else np.nan,
             "misfit": fit.misfit,
-            "touching": touching,
-            "at_border": at_border,
-            "significant": np.array(d_primes) >= DETECTABLE,
+            "touching": (_gaps(fit.spheres) + np.diag(np.full(len(fit.spheres), np.inf))).min(axis=1, initial=np.inf)
+            < 0,
         }
     )
 
 
+def _contrast(spheres):
+    return -np.expm1(-spheres[:, 3] * spheres[:, 2])
+
+
 def _without_needless(fit, window, options):
-    """The fit without one of its spheres if the others explain the window nearly as well; None if they do not."""
-    faintest_first = np.argsort(_d_primes(fit, window.shape, options["camera"]))
-    for k in faintest_first if len(fit.spheres) > 1 else ():
-        simpler = sizing.fit(window, np.delete(fit.spheres, k, axis=0), fit.film, **options)
-        if simpler.chi2 - fit.chi2 < NEEDED:
-            return simpler
+    """The fit without one of its spheres if the others explain the window nearly as well; None if they do not.
+
+    A denoised image has no noise to compare with: there a sphere is needless that takes next to no light.
+    """
+    contrast = _contrast(fit.spheres)
+    if "camera" not in options:
+        faintest = contrast.argmin() if len(contrast) else 0
+        if not len(contrast) or contrast[faintest] >= LEAST_CONTRAST:
+            return None
+        return sizing.fit(window, np.delete(fit.spheres, faintest, axis=0), fit.film, **options)
+    sure = (fit.spheres[:, 3] / fit.errors[:, 3]) ** 2 > SURE
+    for k in np.argsort(contrast * fit.spheres[:, 2]) if len(contrast) > 1 else ():
+        if not sure[k]:
+            simpler = sizing.fit(window, np.delete(fit.spheres, k, axis=0), fit.film, **options)
+            if simpler.chi2 - fit.chi2 < NEEDED:
+                return simpler
     return None
 
 
-def _d_primes(fit, shape, camera):
+def _d_primes(fit, shape, camera, exposures):
     """d' of each sphere of a fit: against the image in which only it is missing."""
     with_all = sizing.expected(fit.spheres, fit.film, shape, blur_px=BLUR_PX)
     found = []
     for k in range(len(fit.spheres)):
         others = np.delete(fit.spheres, k, axis=0)
         without = sizing.expected(others, fit.film, shape, blur_px=BLUR_PX)
-        found.append(detectability(without - with_all, with_all, camera))
+        found.append(math.sqrt(exposures) * detectability(without - with_all, with_all, camera))
     return found

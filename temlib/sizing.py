@@ -10,22 +10,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
-from scipy.optimize import least_squares
 from scipy.special import ndtr
 
 from temlib.camera import cut_mean, fisher_information, pixel_variance, whitened
 
 SPHERE = ("row_px", "col_px", "diameter_px", "absorption_per_px")
 FILM = ("film", "film_by_row", "film_by_col")
+BLUR = "blur_px"
 SUBSAMPLES = 3  # along the edge of a pixel: a noiseless sphere of 10 px comes back to 0.1 %
 # Of derivatives [px]; of all others RELATIVE_STEP. The rim of a sphere is a square root, whose information on its
 # radius grows without end as the step becomes small, and no estimate can use what is true within so small a step only
-STEPS = {"row_px": 0.5, "col_px": 0.5, "diameter_px": 1.0}
+STEPS = {"row_px": 0.5, "col_px": 0.5, "diameter_px": 1.0, BLUR: 0.1}
 RELATIVE_STEP, SMALLEST_STEP = 1e-3, 1e-6
-LEAST = {"diameter_px": 1.0, "absorption_per_px": 0.0}  # of a fit
-LEAST_STEP = 1e-5  # at which a fit ends, of the parameters in STEPS, of which film has a thousand: 0.005 px
+BLURS_PX = 0.1, 4.0  # of a fit
+FARTHEST = 0.5  # that the centre of a sphere moves in a fit, in diameters that it starts with
+LARGEST = 2.5  # factor by which its diameter changes
 SMALL_E = 0.01  # step of the derivative of what a pixel reads [e-/px]
-ROUNDS = 3  # of fits, each with the variances that the one before implies
+MOST_STEPS, MOST_TRIES, LEAST_DAMPING = 40, 6, 1e-3  # of a fit
+ENOUGH = 1e-3  # of chi^2, that a step gains; one standard deviation is 1
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Fit:
         SPHERE of each.
     film : ndarray of shape (3,)
         FILM.
+    blur_px : float
+        Standard deviation of the Gaussian that the spheres are seen through.
     errors : ndarray of shape (K, 4)
         Standard errors of `spheres`; 0 of what was not free, infinite where the image says nothing of it.
     misfit : float
@@ -49,6 +53,7 @@ class Fit:
 
     spheres: np.ndarray
     film: np.ndarray
+    blur_px: float
     errors: np.ndarray
     misfit: float
     chi2: float
@@ -141,7 +146,7 @@ def bound(spheres, film, shape, camera, *, free=SPHERE + FILM, blur_px=0.0):
         As for `expected`; intensities in electrons per pixel.
     camera : Camera
     free : sequence of str
-        Of SPHERE and FILM: what is not known beforehand, in all spheres alike.
+        Of SPHERE, FILM and BLUR: what is not known beforehand, in all spheres alike.
 
     Returns
     -------
@@ -153,12 +158,12 @@ def bound(spheres, film, shape, camera, *, free=SPHERE + FILM, blur_px=0.0):
     See `camera.fisher_information`; what a camera cuts at zero is taken as recorded, so for dark places the bound is
     a little too low.
     """
-    packed = _Packed(spheres, film, free)
+    packed = _Packed(spheres, film, blur_px, free)
     electrons = expected(spheres, film, shape, blur_px=blur_px)
-    return packed.deviations(fisher_information(packed.derivatives(shape, blur_px), electrons, _of_large(camera)))
+    return packed.deviations(fisher_information(packed.derivatives(shape), electrons, _of_large(camera)))
 
 
-def fit(image, spheres, film, *, camera=None, clipped=False, free=SPHERE + FILM, blur_px=0.0):
+def fit(image, spheres, film, *, camera=None, clipped=False, exposures=1, free=SPHERE + FILM, blur_px=0.0):
     """Fit spheres and film to an image by least squares.
 
     Parameters
@@ -172,60 +177,95 @@ def fit(image, spheres, film, *, camera=None, clipped=False, free=SPHERE + FILM,
         tell the noise, as if each pixel had its own.
     clipped : bool
         Whether the camera cut at zero: then means are fitted to what such pixels read on average.
+    exposures : int
+        Of which the image is the mean.
     free : sequence of str
-        Of SPHERE and FILM: what is fitted; the rest stays as given.
+        Of SPHERE, FILM and BLUR: what is fitted; the rest stays as given.
     blur_px : float
+        To start from if it is free.
 
     Returns
     -------
     Fit
+        The centre of a sphere is at most half of its first diameter away from where it started, and its diameter at
+        most LARGEST times larger or smaller.
     """
-    packed = _Packed(spheres, film, free)
-    noise, segment = (np.ones(image.shape), np.zeros(image.shape)), camera.segment_width_px if camera else 1
-    for _ in range(ROUNDS if camera else 1):
-        if camera:
-            electrons = expected(*packed.unpacked(), image.shape, blur_px=blur_px)
-            _, *noise = _read(electrons, _of_large(camera), clipped)
+    packed = _Packed(spheres, film, blur_px, free)
+    how = (_of_large(camera) if camera else None, clipped, exposures)
+    segment_px = camera.segment_width_px if camera else 1
 
-        def read(values):
-            mean = expected(*packed.unpacked(values), image.shape, blur_px=blur_px)
-            return _read(mean, _of_large(camera), clipped)[0] if camera else mean
+    def around(values):
+        """Residuals, and derivatives of the image by the free ones, in standard deviations; and these."""
+        electrons = packed.expected(image.shape, values)
+        mean, *noise = _read(electrons, *how)
+        slopes = packed.derivatives(image.shape, values)
+        if clipped:
+            up, down = (_read(electrons + side * SMALL_E, *how)[0] for side in (1, -1))
+            slopes *= (up - down) / (2 * SMALL_E)
+        left = whitened(image - mean, *noise, segment_px).ravel()
+        return left, whitened(slopes, *noise, segment_px).reshape(len(slopes), -1), noise
 
-        def residuals(values, noise=tuple(noise)):
-            return whitened(image - read(values), *noise, segment).ravel()
+    values, damping = packed.within(packed.values()), 0.0
+    for _ in range(MOST_STEPS):
+        left, slopes, noise = around(values)
 
-        def jacobian(values, noise=tuple(noise)):
-            derivatives = packed.derivatives(image.shape, blur_px, values)
-            if camera:
-                mean = expected(*packed.unpacked(values), image.shape, blur_px=blur_px)
-                up, down = (_read(mean + side * SMALL_E, _of_large(camera), clipped)[0] for side in (1, -1))
-                derivatives *= (up - down) / (2 * SMALL_E)
-            return -whitened(derivatives, *noise, segment).reshape(len(derivatives), -1).T
+        def chi2(values, noise=tuple(noise)):
+            mean = _read(packed.expected(image.shape, values), *how)[0]
+            return np.sum(whitened(image - mean, *noise, segment_px) ** 2)
 
-        options = {"x_scale": packed.steps, "xtol": LEAST_STEP, "bounds": (packed.least, np.inf)}
-        found = least_squares(residuals, np.maximum(packed.values(), packed.least), jac=jacobian, **options)
-        packed.put(found.x)
-    information = found.jac.T @ found.jac
-    degrees = image.size - len(found.x)
+        values, damping, gain = _damped_step(packed, values, slopes, left, damping, chi2)
+        if gain < ENOUGH * (1 if camera else left @ left / left.size):
+            break
+    packed.put(values)
+    left, slopes, _ = around(values)
+    information, total, degrees = slopes @ slopes.T, float(left @ left), image.size - len(values)
     if not camera:
-        variance = max(2 * found.cost / degrees, np.finfo(float).tiny)
-        return Fit(*packed.unpacked(), packed.deviations(information / variance), 1.0, 2 * found.cost)
-    mean, own, shared = _read(expected(*packed.unpacked(), image.shape, blur_px=blur_px), camera, clipped)
+        information /= max(total / degrees, np.finfo(float).tiny)
+        return Fit(*packed.unpacked(), packed.deviations(information), 1.0, total)
+    mean, own, shared = _read(packed.expected(image.shape), camera, clipped, exposures)
     misfit = np.sum((image - mean) ** 2 / (own + shared**2)) / degrees
-    return Fit(*packed.unpacked(), packed.deviations(information), float(misfit), 2 * found.cost)
+    return Fit(*packed.unpacked(), packed.deviations(information), float(misfit), total)
+
+
+def _damped_step(packed, values, slopes, left, damping, chi2):
+    """One step of Levenberg and Marquardt within the limits: values, the damping that served, what chi^2 lost."""
+    slopes = slopes * packed.steps[:, None]
+    downhill, before = slopes @ left, left @ left
+    free = ((values > packed.least) | (downhill > 0)) & ((values < packed.most) | (downhill < 0))
+    information, downhill = slopes @ slopes.T * np.outer(free, free), downhill * free
+    scale = np.diag(np.diag(information) + np.finfo(float).tiny)
+    for tried in (damping / 10, *max(damping, LEAST_DAMPING) * 10.0 ** np.arange(MOST_TRIES)):
+        step, *_ = np.linalg.lstsq(information + tried * scale, downhill)
+        there = packed.within(values + packed.steps * step)
+        if (gain := before - chi2(there)) >= 0:
+            return there, tried, gain
+    return values, tried, 0.0
 
 
 class _Packed:
-    """Spheres and film as one vector, of which some entries are free."""
+    """Spheres, film and blur as one vector, of which some entries are free."""
 
-    def __init__(self, spheres, film, free):
-        self.all = np.concatenate([np.ravel(spheres), film]).astype(float)
-        names = [*SPHERE * (len(self.all) // 4), *FILM]
+    def __init__(self, spheres, film, blur_px, free):
+        self.all = np.concatenate([np.ravel(spheres), film, [blur_px]]).astype(float)
+        names = [*SPHERE * len(spheres), *FILM, BLUR]
         self.free = np.isin(names, free)
         sizes = np.maximum(np.where(np.isin(names, FILM), film[0], self.all) * RELATIVE_STEP, SMALLEST_STEP)
         self.all_steps = np.array([STEPS.get(name, size) for name, size in zip(names, sizes, strict=True)])
         self.steps = self.all_steps[self.free]
-        self.least = np.array([LEAST.get(name, -np.inf) for name in names])[self.free]
+        self.least, self.most = np.array([self._limits(name, n) for n, name in enumerate(names)])[self.free].T
+
+    def _limits(self, name, number):
+        """Least and most of a parameter in a fit, so that a sphere stays what it started as."""
+        start = self.all[number]
+        if name in ("row_px", "col_px"):
+            reach = FARTHEST * self.all[number // 4 * 4 + 2]
+            return start - reach, start + reach
+        if name == "diameter_px":
+            return start / LARGEST, start * LARGEST
+        return {"absorption_per_px": (0.0, np.inf), BLUR: BLURS_PX}.get(name, (-np.inf, np.inf))
+
+    def within(self, values):
+        return np.clip(values, self.least, self.most)
 
     def values(self):
         return self.all[self.free]
@@ -234,26 +274,35 @@ class _Packed:
         self.all[self.free] = values
 
     def unpacked(self, values=None):
-        """Spheres (K, 4) and film (3,), with other values for the free ones if given."""
+        """Spheres (K, 4), film (3,) and blur, with other values for the free ones if given."""
         everything = self.all.copy()
         if values is not None:
             everything[self.free] = values
-        return everything[:-3].reshape(-1, 4), everything[-3:]
+        return everything[:-4].reshape(-1, 4), everything[-4:-1], everything[-1]
 
-    def derivatives(self, shape, blur_px, values=None):
+    def expected(self, shape, values=None):
+        """The expected image, (M, N)."""
+        spheres, film, blur_px = self.unpacked(values)
+        return expected(spheres, film, shape, blur_px=blur_px)
+
+    def derivatives(self, shape, values=None):
         """Derivatives of the expected image by the free ones, (P, M, N): central differences, near each sphere."""
-        spheres, film = self.unpacked(values)
+        spheres, film, blur_px = self.unpacked(values)
         grid, light = _Subpixels(shape, blur_px), _light(shape)
         fine = grid.transmission(spheres)
         found = np.zeros((len(self.all), *grid.shape))
-        for number in np.flatnonzero(self.free[:-3]):
+        for number in np.flatnonzero(self.free[:-4]):
             sphere, step = spheres[number // 4], self.all_steps[number] * (np.arange(4) == number % 4)
             pixels, place = grid.around(sphere, sphere[2] / 2 + 2 + 4 * blur_px)
             change = grid.depth(sphere + step, place) - grid.depth(sphere - step, place)
             found[number][pixels] = -grid.means(fine[place] * change) / (2 * step.sum())
         found = found[:, grid.margin : grid.shape[0] - grid.margin, grid.margin : grid.shape[1] - grid.margin]
         found *= np.tensordot(film, light, 1)
-        found[-3:] = light * grid.seen(fine)
+        found[-4:-1] = light * grid.seen(fine)
+        if self.free[-1]:
+            step = min(self.all_steps[-1], blur_px)
+            wide, narrow = (expected(spheres, film, shape, blur_px=blur_px + side * step) for side in (1, -1))
+            found[-1] = (wide - narrow) / (2 * step)
         return found[self.free]
 
     def deviations(self, information):
@@ -262,7 +311,7 @@ class _Packed:
         variance = np.diag(np.linalg.pinv(scaled, hermitian=True))
         everything = np.zeros(len(self.all))
         everything[self.free] = np.where(np.diag(scaled) > 0, np.sqrt(np.maximum(variance, 0)) * self.steps, np.inf)
-        return everything[:-3].reshape(-1, 4)
+        return everything[:-4].reshape(-1, 4)
 
 
 def _of_large(camera):
@@ -270,14 +319,19 @@ def _of_large(camera):
     return replace(camera, blur_px=0.0)
 
 
-def _read(mean_e, camera, clipped):
-    """What pixels that expect `mean_e` read on average, their own variance, and what they share of an offset."""
+def _read(mean_e, camera, clipped, exposures):
+    """What pixels that expect `mean_e` read on average, their own variance, and what they share of an offset.
+
+    The latter two of the mean of several exposures; 1 and 0 without a camera.
+    """
+    if camera is None:
+        return mean_e, np.ones(mean_e.shape), np.zeros(mean_e.shape)
     shared = np.full(mean_e.shape, camera.segment_counts / camera.counts_per_e)
     own = pixel_variance(np.maximum(mean_e, 0), camera) / camera.counts_per_e**2
     if not clipped:
-        return mean_e, own, shared
+        return mean_e, own / exposures, shared / math.sqrt(exposures)
     spread = np.sqrt(own + shared**2)
     mean, above = spread * cut_mean(mean_e / spread), ndtr(mean_e / spread)
     variance = mean_e * mean + spread**2 * above - mean**2
     shared = shared * above
-    return mean, variance - shared**2, shared
+    return mean, (variance - shared**2) / exposures, shared / math.sqrt(exposures)

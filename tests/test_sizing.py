@@ -34,6 +34,22 @@ def test_a_noiseless_sphere_comes_back_to_a_thousandth(diameter_px, blur_px):
     assert found.film == pytest.approx(FILM, abs=0.01)
 
 
+def test_a_blur_that_is_not_known_is_found_with_the_sphere():
+    sphere = np.array([[23.3, 27.6, 21.0, 0.03]])
+    start = sphere * [1.02, 0.98, 1.15, 0.7]
+    free = (*sizing.SPHERE, *sizing.FILM, sizing.BLUR)
+    found = sizing.fit(drawn(sphere, (48, 56), 1.7), start, [4.6, 0, 0], free=free, blur_px=0.8)
+    assert found.blur_px == pytest.approx(1.7, rel=0.02)
+    assert found.spheres[0, 2] == pytest.approx(21.0, rel=2e-3)
+
+
+def test_the_mean_of_four_exposures_halves_the_errors():
+    sphere = np.array([[23.3, 27.6, 21.0, 0.03]])
+    image, options = drawn(sphere, (48, 64), 0.5), {"camera": ONEVIEW_BIN8, "clipped": True, "blur_px": 0.5}
+    one, four = (sizing.fit(image, sphere, FILM, exposures=n, **options).errors for n in (1, 4))
+    np.testing.assert_allclose(four, one / 2, rtol=0.02)
+
+
 def test_of_a_sphere_that_is_not_in_the_image_nothing_is_known():
     spheres = np.array([[20.0, 18.0, 22.0, 0.03], [200.0, 34.0, 16.0, 0.05]])
     errors = sizing.fit(drawn(spheres[:1], (44, 60), 0.5), spheres, [5, 0, 0], blur_px=0.5).errors
@@ -64,8 +80,8 @@ def test_the_bound_is_that_of_the_table_of_the_paper_s_camera(path_nm):
 
 def test_a_camera_that_counts_electrons_bounds_the_film_as_poisson_does():
     counting = Camera(1.0, 1e9, 0.0, 0.0, 32, 0.0, 0.0)
-    packed = sizing._Packed(np.empty((0, 4)), [4.0, 0, 0], ["film"])
-    np.testing.assert_allclose(packed.derivatives((20, 30), 0.0), np.ones((1, 20, 30)))
+    packed = sizing._Packed(np.empty((0, 4)), [4.0, 0, 0], 0.0, ["film"])
+    np.testing.assert_allclose(packed.derivatives((20, 30)), np.ones((1, 20, 30)))
     sphere = [[10, 15, 8.0, 1e-3]]
     # an absorption of which nothing else depends: sd = 1 / sqrt(sum t^2 x dose) for a faint sphere of thickness t
     bound = sizing.bound(sphere, [4.0, 0, 0], (20, 30), counting, free=["absorption_per_px"])
