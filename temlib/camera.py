@@ -9,6 +9,7 @@ to 16 bits. Arrays in, arrays out; files are none of its business.
 import math
 import sys
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import scipy.special
@@ -186,6 +187,23 @@ def charge_shares(blur_px, n=41):
     total = np.bincount(group, measure, n_classes)
     mean = np.bincount(group, measure * weight, n_classes) / np.maximum(total, 1e-12)
     return mean[total > 0], total[total > 0]
+
+
+@cache
+def kernel_table():
+    """Blur [px] and the share that the kernel (l, 1 - 2 l, l) must move to each side.
+
+    A cloud that lands anywhere on its pixel correlates neighbours less than its mean does, so the share is
+    the one with which neighbours are as correlated as by the clouds themselves.
+    """
+    blur = np.linspace(0, 0.6, 61)
+    landing = (np.arange(4000)[:, None] + 0.5) / 4000 * 9 - 4
+    width = np.maximum(blur, 1e-6)
+    own, next_one = (ndtr((at + 0.5 - landing) / width) - ndtr((at - 0.5 - landing) / width) for at in (0, 1))
+    wanted = np.sum(own * next_one, axis=0) / np.sum(own**2, axis=0)
+    share = np.linspace(0, 1 / 3, 400)
+    given = 2 * share * (1 - 2 * share) / ((1 - 2 * share) ** 2 + 2 * share**2)
+    return blur, np.interp(wanted, given, share)
 
 
 def fisher_information(derivatives, electrons, camera):

@@ -1,4 +1,4 @@
-"""The command line: `temlib simulate | fetch | index | denoise | adapt | bench`.
+"""The command line: `temlib simulate | fetch | index | denoise | measure | adapt | bench`.
 
 Exit status of every command: 0 all done, 1 some inputs refused (each with its sentence),
 2 nothing usable or wrong usage.
@@ -253,6 +253,77 @@ def adapt(
     print(f"{output}: {state} {card['adapted_from']['name']}; use it with: temlib denoise --model {output}")
     if refused or unused:
         raise typer.Exit(1)
+
+
+@app.command()
+def measure(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FRAME...",
+            show_default=False,
+            help="Microscope files, folders or patterns; frames and movies, raw or denoised by temlib.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="CSV",
+            help="Receives one row a particle and image, written anew after each input; with .json after it where "
+            "they come from.",
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="best|fast|CARD", help="With which particles are found in raw frames.")
+    ] = "best",
+    overlay: Annotated[
+        Literal["png"] | None, typer.Option(help="Also pictures of the particles, beside the table.")
+    ] = None,
+):
+    """Diameters of particles with their standard errors: spheres, fitted to what the camera recorded."""
+    from tqdm import tqdm
+
+    from temlib import networks
+    from temlib.inputs import stem_of
+    from temlib.measuring import measure_file, workers, write_table
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with _one_sentence():
+        network = networks.load(model)
+        output.parent.mkdir(parents=True, exist_ok=True)
+    paths, failed = _found(inputs)
+    tables, records = [], []
+    with workers() as pool:
+        for path in paths:
+            with tqdm(desc=stem_of(path), unit="image", delay=1, disable=None) as bar:
+
+                def progress(count, total, bar=bar):
+                    bar.total = total
+                    bar.update(count - bar.n)
+
+                try:
+                    table, record = measure_file(
+                        path, network, each=pool.map, overlay=output.parent if overlay else None, progress=progress
+                    )
+                except (TemlibError, OSError, MemoryError, RuntimeError) as error:
+                    bar.close()
+                    _refuse(error if isinstance(error, (TemlibError, OSError)) else _not_computed(path, error))
+                    failed += 1
+                    continue
+            tables.append(table)
+            records.append(record)
+            with _one_sentence():
+                write_table(output, tables, records, network)
+            sure = table[table["significant"].astype(bool)]
+            print(f"{path.name}: {len(sure)} particles, {len(table) - len(sure)} more are not significant")
+            for note in record["notes"]:
+                print(f"note: {path.name}: {note}", file=sys.stderr)
+            if record["measured_images"] < record["images"]:
+                raise typer.Exit(130)
+    if failed:
+        raise typer.Exit(1 if tables else 2)
 
 
 @app.command()

@@ -4,13 +4,10 @@ The same camera as in `camera`, in electrons and on the device where the network
 the charge cloud is a 3 x 3 kernel over the pixels' sums instead of one cloud an electron.
 """
 
-from functools import cache
-
 import numpy as np
 import torch
-from scipy.special import ndtr
 
-from temlib.camera import ONEVIEW_BIN8
+from temlib.camera import ONEVIEW_BIN8, kernel_table
 
 SEGMENT_WIDTHS_PX = (16, 32, 64, 0)  # 0: one offset for a whole row
 RANGES = {  # of cameras other than the fitted one
@@ -120,23 +117,6 @@ def _share_charge(frames, blur_px):
         size = frames.shape[dim]
         frames = (1 - 2 * lost) * frames + lost * (padded.narrow(dim, 0, size) + padded.narrow(dim, 2, size))
     return frames
-
-
-@cache
-def kernel_table():
-    """Blur [px] and the share that the kernel (l, 1 - 2 l, l) must move to each side.
-
-    A cloud that lands anywhere on its pixel correlates neighbours less than its mean does, so the share is
-    the one with which neighbours are as correlated as by the clouds themselves.
-    """
-    blur = np.linspace(0, 0.6, 61)
-    landing = (np.arange(4000)[:, None] + 0.5) / 4000 * 9 - 4
-    width = np.maximum(blur, 1e-6)
-    own, next_one = (ndtr((at + 0.5 - landing) / width) - ndtr((at - 0.5 - landing) / width) for at in (0, 1))
-    wanted = np.sum(own * next_one, axis=0) / np.sum(own**2, axis=0)
-    share = np.linspace(0, 1 / 3, 400)
-    given = 2 * share * (1 - 2 * share) / ((1 - 2 * share) ** 2 + 2 * share**2)
-    return blur, np.interp(wanted, given, share)
 
 
 def _segment_offsets(frames, segment_px):

@@ -23,7 +23,9 @@ MARGIN_PX = 10  # of film around a group of particles, which is fitted with it
 NEAR_PX = 4.0  # particles whose rims are nearer are fitted together
 MOST_CONTRAST = 0.95  # that a fit starts from
 LEAST_CONTRAST = 0.03  # of a particle in a denoised image
-NEEDED = 25.0  # by how much chi^2 must grow without a particle of a group; its four parameters explain 4 of noise
+NEEDED = 16.0  # by how much chi^2 must grow without a particle of a group; its four parameters explain 4 of noise
+LEAST_MISSED = 0.1  # of the film, by which a denoised image is darker than what is fitted where a particle was missed
+LEAST_GAIN = 0.1  # of the sum of squares in a denoised image, for what was missed
 SURE = 100.0  # square of a particle's absorption in standard errors above which there is no need to try without it
 DETECTABLE = 3.0  # least d' of a particle that can be told from noise
 COLUMNS = ["row_px", "col_px", "diameter_nm", "diameter_error_nm", "contrast", "background", "d_prime"]
@@ -88,16 +90,19 @@ def _each_group(image, denoised, pixel_size_nm, each, **how):
     """The table of all particles that a denoised image shows, each group fitted in a window of whole segments."""
     film = film_level(np.asarray(denoised, np.float32)).item()
     found = find_particles(denoised, pixel_size_nm=pixel_size_nm, background=film)
-    diameter_px = found["diameter_nm"] / pixel_size_nm
-    absorption = -np.log1p(-found["contrast"].clip(upper=MOST_CONTRAST)) / diameter_px
-    spheres = np.column_stack([found["row_px"], found["col_px"], diameter_px, absorption])
+    spheres = _as_spheres(found, pixel_size_nm)
     width = how["camera"].segment_width_px if how["camera"] else 1
     parts = [spheres[group] for group in groups(spheres)]
     corners = [_window(part, np.shape(image), width) for part in parts]
-    windows = [np.asarray(image[rows, cols], float) for rows, cols in corners]
+    owner = _owners(parts, np.shape(image))
+    windows = [
+        [np.asarray(one[rows, cols], float) for one in (image, denoised)] + [~np.isin(owner[rows, cols], (0, number))]
+        for number, (rows, cols) in enumerate(corners, 1)
+    ]
     starts = [part - [rows.start, cols.start, 0, 0] for part, (rows, cols) in zip(parts, corners, strict=True)]
     tables = [pd.DataFrame(columns=COLUMNS)]
-    for table, (rows, cols) in zip(each(partial(_fitted, film=film, **how), windows, starts), corners, strict=True):
+    fitted = partial(_fitted, film=film, pixel_size_nm=pixel_size_nm, **how)
+    for table, (rows, cols) in zip(each(fitted, windows, starts), corners, strict=True):
         table[["row_px", "col_px"]] += [rows.start, cols.start]
         tables.append(table)
     table = pd.concat(tables[1:] or tables).sort_values("d_prime", ascending=False, ignore_index=True)
@@ -107,6 +112,25 @@ def _each_group(image, denoised, pixel_size_nm, each, **how):
     table["at_border"] = ((places < reach) | (places > np.array(np.shape(image)) - 1 - reach)).any(axis=1)
     table["significant"] = table["d_prime"] >= DETECTABLE
     return table[COLUMNS]
+
+
+def _as_spheres(found, pixel_size_nm):
+    """What is found as the spheres that a fit starts from, (K, 4)."""
+    diameter_px = found["diameter_nm"] / pixel_size_nm
+    absorption = -np.log1p(-found["contrast"].clip(upper=MOST_CONTRAST)) / diameter_px
+    return np.column_stack([found["row_px"], found["col_px"], diameter_px, absorption])
+
+
+def _owners(parts, shape):
+    """Which group a pixel belongs to, from 1; 0 for film. (M, N)."""
+    row, col = np.ogrid[: shape[0], : shape[1]]
+    rim, owner = np.full(shape, np.inf), np.zeros(shape, int)
+    for number, part in enumerate(parts, 1):
+        for centre_row, centre_col, diameter_px, _ in part:
+            from_rim = np.hypot(row - centre_row, col - centre_col) - diameter_px / 2
+            nearer = from_rim < np.minimum(rim, NEAR_PX)
+            rim[nearer], owner[nearer] = from_rim[nearer], number
+    return owner
 
 
 def _window(spheres, shape, segment_px):
@@ -131,9 +155,12 @@ def _gaps(spheres):
     return cdist(spheres[:, :2], spheres[:, :2]) - np.add.outer(spheres[:, 2], spheres[:, 2]) / 2
 
 
-def _fitted(window, spheres, *, film, camera, exposures, options):
-    """Rows of one group; lengths in pixels of the window."""
+def _fitted(windows, spheres, *, film, pixel_size_nm, camera, exposures, options):
+    """Rows of one group; lengths in pixels of the window, given as it is fitted, denoised, and what shows others."""
+    window, denoised, others = windows
+    options = options | {"ignored": others}
     fit = sizing.fit(window, spheres, [film, 0, 0], **options)
+    fit = _with_missed(fit, window, denoised, pixel_size_nm, options)
     while (simpler := _without_needless(fit, window, options)) is not None:
         fit = simpler
     blurred = sizing.BLUR in options.get("free", ())
@@ -160,6 +187,19 @@ def _fitted(window, spheres, *, film, camera, exposures, options):
 
 def _contrast(spheres):
     return -np.expm1(-spheres[:, 3] * spheres[:, 2])
+
+
+def _with_missed(fit, window, denoised, pixel_size_nm, options):
+    """The fit with more spheres where the denoised image is darker than its own explain: a heap hides rims."""
+    explained = sizing.expected(fit.spheres, fit.film, window.shape, blur_px=fit.blur_px)
+    residual = np.where(options["ignored"], 0, denoised - explained)
+    darker = find_particles(1 + residual / fit.film[0], pixel_size_nm=pixel_size_nm)
+    missed = _as_spheres(darker[darker["contrast"] >= LEAST_MISSED], pixel_size_nm)
+    if len(missed) == 0:
+        return fit
+    fuller = sizing.fit(window, np.vstack([fit.spheres, missed]), fit.film, **options)
+    needed = NEEDED if "camera" in options else LEAST_GAIN * fit.chi2
+    return fuller if fit.chi2 - fuller.chi2 > needed else fit
 
 
 def _without_needless(fit, window, options):

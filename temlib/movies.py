@@ -240,19 +240,33 @@ def digest(movie):
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def denoised_by(movie):
+    """The network that temlib has denoised a movie with, by its metadata or the marks at the beginning of the file.
+
+    Returns
+    -------
+    str or None
+        None for raw images; "" where only the file's name says that it is denoised.
+    """
+    if "Denoised" in movie.metadata:
+        return str(movie.metadata["Denoised"].get("denoised_by", ""))
+    if movie.path.is_file():
+        with open(movie.path, "rb") as file:
+            start = file.read(2**16)
+        for code in ("latin-1", "utf-16-be", "utf-16-le"):
+            if mark := re.search(r"denoised_by = ([^\0\r\n]+)", start.decode(code, "ignore")):
+                return mark[1].strip()
+    return "" if is_output(movie.path) else None
+
+
 def refuse_denoised(movie):
-    """Refuse what temlib has denoised: by its name, metadata or the marks at the beginning of the file.
+    """Refuse what temlib has denoised.
 
     Raises
     ------
     TemlibError
     """
-    marked = is_output(movie.path) or "Denoised" in movie.metadata
-    if not marked and movie.path.is_file():
-        with open(movie.path, "rb") as file:
-            start = file.read(2**16)
-        marked = any("denoised_by".encode(code) in start for code in ("ascii", "utf-16-be", "utf-16-le"))
-    if marked:
+    if denoised_by(movie) is not None:
         raise TemlibError(
             f"{movie.path.name} was denoised by temlib: raw frames are needed. Give the file that it was made from."
         )

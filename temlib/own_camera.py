@@ -8,27 +8,29 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
-from scipy.special import ndtr, ndtri
 
-from temlib.camera import ONEVIEW_BIN8, Camera, cut_mean, pixel_variance
+from temlib.camera import ONEVIEW_BIN8, Camera, kernel_table, pixel_variance
 from temlib.camera_fit import GRID, LOCAL_SIGMA_PX, fit_once, photon_transfer, segment_sigma
 from temlib.errors import TemlibError
 from temlib.filters import unclip
-from temlib.fresh_noise import draw_cameras, kernel_table
+from temlib.frame_noise import (
+    CLIPPED_SHARE,
+    GAIN,
+    LEAST_EXCESS,
+    OUTLIER,
+    SEGMENT_STEP_PX,
+    SURE,
+    difference,
+    roughly,
+    segment_width,
+)
+from temlib.fresh_noise import draw_cameras
 from temlib.preprocess import background_level
 from temlib.repeats import overlap
 
 MOST_FITTED = 4  # pairs; each of 512 x 512 px tells the noise to a percent or two
 LEAST_FITTED = 20_000  # pixels
-GAIN = ONEVIEW_BIN8.counts_per_e  # of the scale on which `camera_fit` works
-LEAST_SEGMENT_PX, SEGMENT_STEP_PX = 16, 8  # of the widths that are tried; a training can draw none below 16
-MOST_COLUMNS = 2048  # in which segments are sought: wider ones leave room for any crop
 FILM_SIGMA_PX = 4.0  # of the smoothing before the commonest intensity, the film's, is looked for
-NEAR_PX = 4  # columns so near may share charge
-SURE = 5.0  # standard errors by which segments must share an offset, or neighbours charge
-CLIPPED_SHARE = 1e-3  # of pixels at the lowest value, 0
-LEAST_EXCESS = 1.02  # below it, the fit has given up on pulse heights
-OUTLIER = 5.0  # times the median noise
 MISFIT = 1.25  # factor of the variance by which a model may be off
 DOSE_SPREAD = 0.1  # of the logarithm of the dose
 
@@ -172,7 +174,10 @@ def fit_own_camera(fields):
     note = ""
     if camera is None:
         why = "the camera model does not describe the noise of these frames"
-        note, camera = f"roughly, as {why}", _roughly([p / unit_per_e for p in pairs], segment_px, clipped=clipped)
+        note, sets = f"roughly, as {why}", [pair / unit_per_e for pair in pairs]
+        noise = [difference(*pair) / np.sqrt(2) for pair in sets]
+        mean, zeros = (np.mean([f(pair) for pair in sets]) for f in (np.mean, lambda pair: np.mean(pair == 0)))
+        camera = roughly(noise, mean, zeros if clipped else None, segment_px)
     if camera is None:
         doses, note = levels / unit_per_e, f"{why}, so simulated ones are of many cameras"
         return OwnCamera(unit_per_e, doses, None, (variance / unit_per_e**2,) * 2, **known, note=note)
@@ -186,44 +191,6 @@ def fit_own_camera(fields):
         tuple((pixel_variance(e, camera) + camera.segment_counts**2) / GAIN**2 for e in (0, 1)),
         **known,
         note=note,
-    )
-
-
-def _roughly(sets, segment_px, *, clipped):
-    """A camera of as much noise, and as blurred, as frames [e-/px]; None where it would be less than the electrons'.
-
-    The noise is taken for that of one normal distribution, cut at 0 where the camera clips, the blur for the
-    widest that `fresh_noise` draws if it is wider; and pulse heights vary at least as the OneView's do.
-    """
-    noise = [difference(*pair) / np.sqrt(2) for pair in sets]
-    mean, shown = np.mean([pair.mean() for pair in sets]), 1.0
-    variance = np.mean([d.var() for d in noise])
-    covariance = np.mean([np.mean(d[1:] * d[:-1]) for d in noise])
-    if clipped:
-        ratio = -ndtri(np.mean([np.mean(pair == 0) for pair in sets]))  # of mean and spread before the cut
-        shown = ndtr(ratio)
-        spread = mean / cut_mean(ratio)
-        covariance *= spread**2 / variance
-        mean, variance = ratio * spread, spread**2
-    segment = segment_sigma(noise[0], shown, segment_px) if segment_px > 1 else 0.0
-    blurs, lost = kernel_table()
-    kept = (1 - 2 * lost) ** 2 + 2 * lost**2  # along one axis, of the variance
-    correlated = 2 * lost * (1 - 2 * lost) * kept
-    rising = np.s_[: np.argmax(correlated) + 1]  # with a wider cloud, all of the charge's noise is less
-    excess = max(ONEVIEW_BIN8.excess_factor, covariance / correlated.max() / mean)
-    blur = float(np.interp(covariance / excess / mean, correlated[rising], blurs[rising]))
-    of_electrons = mean * np.interp(blur, blurs, kept) ** 2
-    if variance - segment**2 < of_electrons:
-        return None
-    excess = min(excess, (variance - segment**2) / of_electrons)
-    return replace(
-        ONEVIEW_BIN8,
-        pulse_shape=1 / max(excess - 1, LEAST_EXCESS - 1),
-        white_counts=GAIN * np.sqrt(max(variance - segment**2 - excess * of_electrons, 0)),
-        segment_counts=GAIN * segment,
-        segment_width_px=max(segment_px, LEAST_SEGMENT_PX),
-        fixed_pattern_counts=0.0,
-        blur_px=blur,
     )
 
 
@@ -299,45 +266,3 @@ def least_moved(fields):
     pairs = [np.stack(overlap(fields[k].frames[i], fields[k].frames[j], shift)) for _, _, k, i, j, shift in found]
     rows, cols = (min(pair.shape[axis] for pair in pairs) for axis in (1, 2))
     return [pair[:, :rows, :cols].astype(np.float64) for pair in pairs]
-
-
-def difference(first, second):
-    """One exposure minus the other at equal dose; the specimen is gone."""
-    mean = (first.mean() + second.mean()) / 2
-    return first * (mean / first.mean()) - second * (mean / second.mean())
-
-
-def segment_width(pairs):
-    """Columns of the segments whose pixels share an offset in each row; 1 where none do.
-
-    Pixels of a segment vary together from row to row, those of two segments do not. Of the widths that are
-    tried, multiples of SEGMENT_STEP_PX from LEAST_SEGMENT_PX on and the whole row, it is the one whose segments
-    fit the covariance of the columns best, by least squares. (Of a pair that moved along the rows, one frame
-    begins with its column 0, so the width is still found.)
-
-    Parameters
-    ----------
-    pairs : sequence of ndarray of shape (2, M, N)
-        See `least_moved`.
-    """
-    cols = min(pairs[0].shape[2], MOST_COLUMNS)
-    noise = []
-    for pair in pairs:
-        rows = np.diff(difference(*pair)[:, :cols], axis=0)[::2]  # what rows have in common is no offset
-        usual = OUTLIER * np.median(np.abs(rows)) / 0.6745  # that of a normal distribution, X-ray hits apart
-        rows = np.clip(rows, -usual, usual)
-        noise.append(rows / rows.std())
-    noise = np.concatenate(noise)
-    far = np.abs(np.subtract.outer(np.arange(cols), np.arange(cols))) > NEAR_PX
-    covariance = noise.T @ noise * far / len(noise)
-
-    def fit(width):
-        """Of segments of equal offsets to the covariance, in its standard errors where there are none."""
-        segments = [np.s_[start : start + width, start : start + width] for start in range(0, cols, width)]
-        products = sum(np.count_nonzero(far[s]) for s in segments)
-        return sum(covariance[s].sum() for s in segments) * np.sqrt(len(noise) / 2 / products)
-
-    best = max([*range(LEAST_SEGMENT_PX, cols, SEGMENT_STEP_PX), cols], key=fit)
-    if fit(best) < SURE:
-        return 1
-    return best if best < cols else pairs[0].shape[2]

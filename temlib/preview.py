@@ -1,6 +1,6 @@
-"""A film to look at: raw beside denoised, with scale bar, time and dose, in one contrast.
+"""Pictures to look at, with a scale bar: a film of raw beside denoised in one contrast, and particles on their frame.
 
-Arrays and what is known of them in, an mp4 out. For the eye only: eight bits, compressed.
+Arrays and what is known of them in, an mp4 or a png out. For the eye only: eight bits.
 """
 
 import math
@@ -10,9 +10,13 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from temlib.paths import whole_file
+
 SMALLEST_PX, LARGEST_PX = 384, 960  # of a panel's longer edge
 GAP_PX, FRAMES_PER_SECOND, STILL_FRAMES = 8, 25, 50
 BAR_PART = 0.25  # of the panel's width that the scale bar takes at most
+LEAST_OVERLAY_PX = 900  # of the longer edge of what particles are drawn on
+COLOURS = {True: "#ffb000", False: "#9a9a9a"}  # of particles that are significant, and of those that are not
 UNITS = ((1e3, "µm"), (1.0, "nm"), (1e-3, "pm"))
 
 
@@ -131,5 +135,51 @@ def _picture(panels, movie, model, caption):
 
 def _label(draw, place, text, font):
     left, top, right, bottom = draw.textbbox(place, text, font=font)
-    draw.rectangle((left - 4, top - 4, right + 4, bottom + 4), fill=0)
-    draw.text(place, text, fill=255, font=font)
+    draw.rectangle((left - 4, top - 4, right + 4, bottom + 4), fill="black")
+    draw.text(place, text, fill="white", font=font)
+
+
+def overlay(path, shown, particles, movie, *, model):
+    """Write a png of a frame with its particles, numbered as in their table.
+
+    Parameters
+    ----------
+    path : Path
+    shown : sequence of ndarray of shape (M, N)
+        Raw and denoised, or the denoised image alone.
+    particles : pandas.DataFrame
+        particle, row_px, col_px, diameter_nm and significant of each.
+    movie : movies.Movie
+    model : str
+        Name of the network.
+    """
+    times = max(1, round(LEAST_OVERLAY_PX / max(shown[-1].shape)))
+    low, high = np.percentile(shown[-1], (0.1, 99.9))
+    high += (high - low) * 0.05 or 1.0
+    rows, columns = (times * n for n in shown[-1].shape)
+    em = max(14, columns // 50)
+    font = ImageFont.load_default(size=em)
+    picture = Image.new("RGB", (len(shown) * (columns + GAP_PX) - GAP_PX, rows + 2 * em))
+    pixel_nm = movie.about.square_pixel_nm
+    for number, (image, name) in enumerate(zip(shown, ("raw", f"network output: {model}")[-len(shown) :], strict=True)):
+        grey = (255 * ((image - low) / (high - low)).clip(0, 1)).astype(np.uint8)
+        panel = Image.fromarray(grey.repeat(times, axis=0).repeat(times, axis=1)).convert("RGB")
+        draw = ImageDraw.Draw(panel)
+        for one in particles.itertuples():
+            row, column = ((place + 0.5) * times for place in (one.row_px, one.col_px))
+            reach, colour = one.diameter_nm / pixel_nm / 2 * times, COLOURS[bool(one.significant)]
+            draw.ellipse((column - reach, row - reach, column + reach, row + reach), outline=colour, width=2)
+            if number == len(shown) - 1 and one.particle:
+                draw.text((column, row), str(one.particle), fill=colour, font=font, anchor="mm")
+        _label(draw, (em, em // 2), name, font)
+        length, text = scale_bar(movie.shape[2], pixel_nm)
+        draw.rectangle((em, rows - em, em + length * times, rows - em // 2), fill="white", outline="black")
+        _label(draw, (em, rows - 2.6 * em), text, font)
+        picture.paste(panel, (number * (columns + GAP_PX), 0))
+    significant = int(np.sum(particles["significant"].astype(bool)))
+    said = f"{significant} particles, numbered as in the table"
+    if others := len(particles) - significant:
+        said += f"; grey: {others} that are not significant: they cannot be told from noise"
+    ImageDraw.Draw(picture).text((em, rows + em // 3), said, fill="white", font=font)
+    with whole_file(path) as partial:
+        picture.save(partial, format="png")

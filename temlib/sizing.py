@@ -27,7 +27,7 @@ FARTHEST = 0.5  # that the centre of a sphere moves in a fit, in diameters that 
 LARGEST = 2.5  # factor by which its diameter changes
 SMALL_E = 0.01  # step of the derivative of what a pixel reads [e-/px]
 MOST_STEPS, MOST_TRIES, LEAST_DAMPING = 40, 6, 1e-3  # of a fit
-ENOUGH = 1e-3  # of chi^2, that a step gains; one standard deviation is 1
+ENOUGH = 1e-2  # of chi^2, that a step gains a parameter; one standard deviation is 1
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,9 @@ def bound(spheres, film, shape, camera, *, free=SPHERE + FILM, blur_px=0.0):
     return packed.deviations(fisher_information(packed.derivatives(shape), electrons, _of_large(camera)))
 
 
-def fit(image, spheres, film, *, camera=None, clipped=False, exposures=1, free=SPHERE + FILM, blur_px=0.0):
+def fit(
+    image, spheres, film, *, camera=None, clipped=False, exposures=1, free=SPHERE + FILM, blur_px=0.0, ignored=None
+):
     """Fit spheres and film to an image by least squares.
 
     Parameters
@@ -183,6 +185,8 @@ def fit(image, spheres, film, *, camera=None, clipped=False, exposures=1, free=S
         Of SPHERE, FILM and BLUR: what is fitted; the rest stays as given.
     blur_px : float
         To start from if it is free.
+    ignored : ndarray of bool, shape (M, N), optional
+        Pixels that show something else.
 
     Returns
     -------
@@ -193,17 +197,19 @@ def fit(image, spheres, film, *, camera=None, clipped=False, exposures=1, free=S
     packed = _Packed(spheres, film, blur_px, free)
     how = (_of_large(camera) if camera else None, clipped, exposures)
     segment_px = camera.segment_width_px if camera else 1
+    weight = np.ones(image.shape) if ignored is None else ~ignored * 1.0
 
     def around(values):
         """Residuals, and derivatives of the image by the free ones, in standard deviations; and these."""
         electrons = packed.expected(image.shape, values)
-        mean, *noise = _read(electrons, *how)
+        mean, own, shared = _read(electrons, *how)
+        noise = own, shared * weight
         slopes = packed.derivatives(image.shape, values)
         if clipped:
             up, down = (_read(electrons + side * SMALL_E, *how)[0] for side in (1, -1))
             slopes *= (up - down) / (2 * SMALL_E)
-        left = whitened(image - mean, *noise, segment_px).ravel()
-        return left, whitened(slopes, *noise, segment_px).reshape(len(slopes), -1), noise
+        left = whitened((image - mean) * weight, *noise, segment_px).ravel()
+        return left, whitened(slopes * weight, *noise, segment_px).reshape(len(slopes), -1), noise
 
     values, damping = packed.within(packed.values()), 0.0
     for _ in range(MOST_STEPS):
@@ -211,19 +217,19 @@ def fit(image, spheres, film, *, camera=None, clipped=False, exposures=1, free=S
 
         def chi2(values, noise=tuple(noise)):
             mean = _read(packed.expected(image.shape, values), *how)[0]
-            return np.sum(whitened(image - mean, *noise, segment_px) ** 2)
+            return np.sum(whitened((image - mean) * weight, *noise, segment_px) ** 2)
 
         values, damping, gain = _damped_step(packed, values, slopes, left, damping, chi2)
-        if gain < ENOUGH * (1 if camera else left @ left / left.size):
+        if gain < ENOUGH * len(values) * (1 if camera else left @ left / left.size):
             break
     packed.put(values)
     left, slopes, _ = around(values)
-    information, total, degrees = slopes @ slopes.T, float(left @ left), image.size - len(values)
+    information, total, degrees = slopes @ slopes.T, float(left @ left), weight.sum() - len(values)
     if not camera:
         information /= max(total / degrees, np.finfo(float).tiny)
         return Fit(*packed.unpacked(), packed.deviations(information), 1.0, total)
     mean, own, shared = _read(packed.expected(image.shape), camera, clipped, exposures)
-    misfit = np.sum((image - mean) ** 2 / (own + shared**2)) / degrees
+    misfit = np.sum(weight * (image - mean) ** 2 / (own + shared**2)) / degrees
     return Fit(*packed.unpacked(), packed.deviations(information), float(misfit), total)
 
 

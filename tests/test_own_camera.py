@@ -11,8 +11,9 @@ from test_fresh_noise import cameras, covariance  # noqa: E402
 
 from temlib import trials  # noqa: E402
 from temlib.errors import TemlibError  # noqa: E402
+from temlib.frame_noise import segment_width  # noqa: E402
 from temlib.fresh_noise import expose  # noqa: E402
-from temlib.own_camera import fit_own_camera, least_moved, segment_width  # noqa: E402
+from temlib.own_camera import fit_own_camera, least_moved  # noqa: E402
 from temlib.repeats import Field  # noqa: E402
 
 SHAPE = (256, 320)
