@@ -1,0 +1,120 @@
+"""Figures of notebook 09: how wrong diameters are, what is found and what is invented, and pairs told apart."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from temlib.figures import COLOURS, PAGE_WIDTH_IN
+from temlib.figures import fast_network as networks
+from temlib.size_trials import ONCE, TWICE
+
+STYLES = networks.STYLES | {
+    ONCE: ("raw, matched fit", COLOURS["LDE"], "-"),
+    TWICE: ("two raw, matched fit", COLOURS["LDE"], "--"),
+    "hde": ("HDE", COLOURS["HDE"], "-"),
+    "paper": ("paper's U-Net", COLOURS["HDE"], "--"),
+}
+STRONG = (ONCE, "best", "fast", "paper")
+BOUND = {"color": "black", "lw": 1.2, "ls": (0, (1, 1)), "label": "bound, one exposure"}
+
+
+def label_of(method):
+    """How a method is called in figures and sentences."""
+    return STYLES[method][0] if method in STYLES else method
+
+
+def _line(method):
+    label, colour, style = STYLES.get(method, (method, *networks.OTHER))
+    strong = method in STRONG
+    return {"label": label, "color": colour, "ls": style, "lw": 1.8 if strong else 0.9, "zorder": 3 if strong else 2}
+
+
+def _legend(figure, axes):
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize="small")
+
+
+def diameter_errors(table):
+    """Spread of the diameter against the diameter, a panel a material, with the bound and lines of 2 and 5 %.
+
+    Takes `size_tables.errors` of one dose by method, material and a bin of diameters.
+    """
+    materials = list(table["material"].unique())
+    figure, axes = plt.subplots(
+        1, len(materials), figsize=(PAGE_WIDTH_IN, 2.9), sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    for place, material in zip(axes[0], materials, strict=True):
+        rows = table[table["material"] == material]
+        for method, line in rows.groupby("method", sort=False):
+            shown = line[np.isfinite(line["spread_nm"])].sort_values("diameter_nm")
+            place.plot(shown["diameter_nm"], shown["spread_nm"], marker=".", ms=3, **_line(method))
+        bound = rows.drop_duplicates("diameter_bin").sort_values("diameter_nm")
+        place.plot(bound["diameter_nm"], bound["bound_nm"], **BOUND)
+        ends = np.array([30, 200])
+        for share in (0.02, 0.05):
+            place.plot(ends, share * ends, color="0.8", lw=0.7, zorder=1)
+            place.annotate(f"{share:.0%}", (ends[1], share * ends[1]), color="0.5", fontsize="x-small", va="center")
+        place.set(title=material, xscale="log", yscale="log", xlabel="diameter (nm)", ylim=(0.2, 100))
+        place.set_xticks([30, 50, 100, 200], ["30", "50", "100", "200"])
+        place.minorticks_off()
+    axes[0, 0].set_ylabel("spread of the diameter (nm)")
+    _legend(figure, axes[0, 0])
+    return figure
+
+
+def against_the_bound(table):
+    """Bias and spread over the bound, and the coverage of stated 90 % intervals, against d'.
+
+    Takes `size_tables.errors` by method and a class of d', with d_prime.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(PAGE_WIDTH_IN, 2.9), sharex=True, layout="constrained")
+    panels = [("bias_by_bound", "bias / bound", 0.0), ("spread_by_bound", "spread / bound", 1.0)]
+    panels += [("coverage", "share within the 90 % interval", 0.9)]
+    for place, (column, label, ideal) in zip(axes, panels, strict=True):
+        place.axhline(ideal, **(BOUND | {"label": None}))
+        for method, line in table.groupby("method", sort=False):
+            shown = line[np.isfinite(line[column])]
+            style = _line(method)
+            place.plot(shown["d_prime"], shown[column], marker=".", ms=3, **style)
+            if method in STRONG and f"{column}_low" in shown:
+                ends = shown[f"{column}_low"], shown[f"{column}_high"].replace(np.inf, np.nan)
+                place.fill_between(shown["d_prime"], *ends, color=style["color"], alpha=0.15, lw=0)
+        place.set(xscale="log", xlabel="d' of the particle in one exposure", ylabel=label)
+        place.set_xticks([3, 6, 12, 24], ["3", "6", "12", "24"])
+        place.minorticks_off()
+    axes[0].set_ylim(-4, 4)
+    axes[1].set_ylim(0, 6)
+    axes[2].set_ylim(0, 1.02)
+    _legend(figure, axes[0])
+    return figure
+
+
+def found_and_invented(recall, curves):
+    """Left: share found against d'. Right: recall against false particles a field, as the threshold goes down.
+
+    Takes `size_tables.recall` and `size_tables.froc`.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(PAGE_WIDTH_IN, 3.0), layout="constrained")
+    for method, line in recall.groupby("method", sort=False):
+        axes[0].plot(line["d_prime"], line["recall"], marker=".", ms=3, **_line(method))
+    axes[0].axvspan(0.5, 3, color="0.95", zorder=0)
+    axes[0].set(xscale="log", xlabel="d' of the particle in one exposure", ylabel="share found")
+    axes[0].set_xticks([1, 3, 6, 12], ["1", "3", "6", "12"])
+    axes[0].minorticks_off()
+    least = curves.loc[curves["false_per_field"] > 0, "false_per_field"].min() / 2
+    for method, line in curves.groupby("method", sort=False):
+        axes[1].step(line["false_per_field"].clip(lower=least), line["recall"], where="post", **_line(method))
+    axes[1].axvline(0.05, color="0.8", lw=0.7, zorder=1)
+    axes[1].set(xscale="log", xlabel="false particles a field", ylabel="recall at d' of 6 or more", ylim=(0.5, 1.01))
+    _legend(figure, axes[0])
+    return figure
+
+
+def pairs(table):
+    """Share of adjacent particles told apart against their gap. Takes `size_tables.pairs_apart`."""
+    figure, axes = plt.subplots(figsize=(0.6 * PAGE_WIDTH_IN, 3.0), layout="constrained")
+    for method, line in table.groupby("method", sort=False):
+        axes.plot(line["gap_nm"], line["told_apart"], marker=".", ms=3, **_line(method))
+    axes.axvspan(table["gap_nm"].min() - 5, 0, color="0.95", zorder=0)
+    axes.set(xlabel="gap between the rims (nm); overlap is shaded", ylabel="share found as themselves", ylim=(0, 1.02))
+    _legend(figure, axes)
+    return figure

@@ -1,0 +1,218 @@
+"""From particles beside their truth to what can be said of a method: errors, recall, invented ones, pairs.
+
+Tables in, tables out. Rows are those of `size_trials.beside_truth` with field, material, dose_e_per_px and method;
+intervals are over fields, since the particles of one share its film, its fringes and its noise.
+"""
+
+import numpy as np
+import pandas as pd
+
+NORMAL_MEDIAN = 0.6745  # of |x| for a standard normal x
+NINETY = 1.645  # standard errors of a 90 % interval
+LARGE_NM, DARK = 30.0, 0.03  # an invented particle counts from this diameter and contrast on
+BEAM_FIELD_NM = 512 * 2.9885  # edge of the paper's field of view, for which false particles are counted
+SIZES_NM = np.array([30.0, 40, 50, 63, 80, 100, 126, 159, 200])
+D_PRIMES = np.array([0.0, 1, 2, 3, 4, 5, 6, 8, 12, 100])
+GAPS_NM = np.array([-20.0, -10, 0, 10, 20, 30, 40])
+ALONE_NM = 10.0  # a particle whose nearest rim is farther is alone
+MOST_D_PRIME = 12.0  # of a threshold
+SURE = 6.0  # d' from which the aims hold
+CLASSES = (3.0, 5.0, 8.0, 15.0)  # of measured d', for the calibration of standard errors
+LEAST = 5  # particles of which a median is told
+RESAMPLED = 400
+
+
+def errors(rows, by, *, seed):
+    """Bias and spread of the diameters, against the bound, group by group.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+    by : list of str
+        Columns that make the groups.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    pandas.DataFrame
+        For each group: n true particles, found (share), bias_nm (median error of those found), spread_nm (median of
+        |error| / 0.6745, one that was not found being infinitely wrong), bound_nm (median), bias_by_bound and
+        spread_by_bound (the same of error / bound, so particle by particle), coverage (share of |error| within 1.645
+        standard errors), centre_nm (median distance of the centres), edge_width_nm; with _low and _high the 95 %
+        intervals of bias_by_bound, spread_by_bound and coverage.
+    """
+    true = rows[rows["true_diameter_nm"].notna()].reset_index(drop=True)
+    table = [dict(zip(by, key, strict=True)) | _errors(group, seed) for key, group in true.groupby(by, sort=False)]
+    return pd.DataFrame(table)
+
+
+def _errors(group, seed):
+    found = group[group["kind"] == "matched"]
+    relative = group["error_nm"] / group["true_bound_nm"]
+    row = {"n": len(group), "fields": group["field"].nunique(), "found": len(found) / len(group)}
+    row |= {"bias_nm": found["error_nm"].median(), "spread_nm": _spread(group["error_nm"])}
+    row |= {"bound_nm": group["true_bound_nm"].median(), "diameter_nm": group["true_diameter_nm"].median()}
+    within = (found["error_nm"].abs() <= NINETY * found["diameter_error_nm"]).where(found["diameter_error_nm"].notna())
+    statistics = {"bias_by_bound": (relative, np.nanmedian), "spread_by_bound": (relative, _spread)}
+    statistics["coverage"] = (within.reindex(group.index).astype(float), np.nanmean)
+    for name, (values, statistic) in statistics.items():
+        enough = values.notna().sum() >= LEAST
+        row[name] = statistic(values.to_numpy()) if enough else np.nan
+        row[f"{name}_low"], row[f"{name}_high"] = (
+            interval(values.to_numpy(), group["field"].to_numpy(), statistic, seed=seed) if enough else (np.nan, np.nan)
+        )
+    return row | {"centre_nm": found["centre_error_nm"].median(), "edge_width_nm": found["edge_width_nm"].median()}
+
+
+def _spread(errors):
+    """Standard deviation by the median of |error|; what is not known is infinite."""
+    return float(np.median(np.nan_to_num(np.abs(np.asarray(errors, float)), nan=np.inf))) / NORMAL_MEDIAN
+
+
+def interval(values, fields, statistic, *, seed):
+    """95 % bootstrap interval of a statistic, fields drawn with replacement; NaN for less than two fields.
+
+    Parameters
+    ----------
+    values, fields : ndarray of shape (n,)
+        One entry a particle.
+    statistic : callable
+        From values to a number.
+    seed : int
+    """
+    names, number = np.unique(fields, return_inverse=True)
+    if len(names) < 2:
+        return np.nan, np.nan
+    members = [values[number == i] for i in range(len(names))]
+    rng = np.random.default_rng(seed)
+    with np.errstate(all="ignore"):
+        drawn = [
+            statistic(np.concatenate([members[i] for i in rng.integers(0, len(names), len(names))]))
+            for _ in range(RESAMPLED)
+        ]
+    drawn = np.array(drawn)[~np.isnan(drawn)]
+    return tuple(np.quantile(drawn, (0.025, 0.975), method="nearest")) if len(drawn) else (np.nan, np.nan)
+
+
+def smallest_sized(table, share):
+    """The smallest diameter from which on a method is wrong by at most a share of it.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `errors` by a bin of diameters: diameter_nm and spread_nm of one method, material and dose.
+    share : float
+        0.05 for 5 %.
+
+    Returns
+    -------
+    float
+        In nm, between two bins by the power law through both; NaN if even the largest are worse.
+    """
+    table = table.dropna(subset=["spread_nm", "diameter_nm"]).sort_values("diameter_nm")
+    size, relative = table["diameter_nm"].to_numpy(), (table["spread_nm"] / table["diameter_nm"]).to_numpy()
+    worse = np.flatnonzero(~(relative <= share))
+    if len(size) == 0 or (len(worse) and worse[-1] == len(size) - 1):
+        return np.nan
+    if len(worse) == 0:
+        return size[0]
+    last = worse[-1]
+    if not np.isfinite(relative[last]):
+        return size[last + 1]
+    steps = np.log(relative[last : last + 2]), np.log(size[last : last + 2])
+    return float(np.exp(np.interp(np.log(share), steps[0][::-1], steps[1][::-1])))
+
+
+def froc(rows, areas_nm2, by):
+    """Recall against false particles, as the least d' that counts goes down (free-response ROC).
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Of particle-bearing and of empty fields; the d' of what is found is its score.
+    areas_nm2 : pandas.Series
+        Of all fields together that a method was tried on, in nm^2, by method.
+    by : str
+        Column that names the method.
+
+    Returns
+    -------
+    pandas.DataFrame
+        method, least_d_prime, false_per_field (invented ones of 30 nm and 3 % contrast or more, in a field of the
+        paper's size), recall of true particles of d' of 6 or more.
+    """
+    parts = []
+    for method, group in rows.groupby(by, sort=False):
+        counts = (group["kind"] == "invented") & (group["diameter_nm"] >= LARGE_NM) & (group["contrast"] >= DARK)
+        false = np.sort(group.loc[counts, "d_prime"].to_numpy())[::-1]
+        sure = group[group["true_d_prime"] >= SURE]
+        scores = np.where(sure["kind"] == "matched", sure["d_prime"], -np.inf)
+        levels = np.unique(
+            np.concatenate([[0.0], false, np.quantile(group["d_prime"].dropna(), np.linspace(0, 1, 60))])
+        )
+        number = np.searchsorted(-false, -levels, side="right")
+        parts.append(
+            pd.DataFrame(
+                {
+                    by: method,
+                    "least_d_prime": levels,
+                    "false_per_field": number * BEAM_FIELD_NM**2 / areas_nm2[method],
+                    "recall": [np.mean(scores >= level) if len(scores) else np.nan for level in levels],
+                    "sure_particles": len(scores),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def at_false_rate(curves, rate, by):
+    """The point of each curve of `froc` with the best recall at this many false particles a field, or fewer."""
+    allowed = curves[curves["false_per_field"] <= rate].sort_values("least_d_prime")
+    return allowed.groupby(by, sort=False).head(1).reset_index(drop=True)
+
+
+def pairs_apart(rows, by):
+    """Share of pairs told apart against their gap: both found, each as one particle.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `by`, gap_nm (middle of a bin), told_apart, n particles with such a neighbour, and merged and
+        split, which are other shares of them.
+    """
+    true = rows[rows["true_diameter_nm"].notna() & (rows["true_d_prime"] >= SURE)]
+    true = true[true["true_gap_nm"].between(GAPS_NM[0], GAPS_NM[-1])]
+    middles = (GAPS_NM[1:] + GAPS_NM[:-1]) / 2
+    number = np.clip(np.digitize(true["true_gap_nm"], GAPS_NM) - 1, 0, len(middles) - 1)
+    grouped = true.assign(gap_nm=middles[number]).groupby([*by, "gap_nm"], sort=True)
+    return (
+        grouped["kind"]
+        .agg(
+            told_apart=lambda kind: np.mean(kind == "matched"), merged=lambda kind: np.mean(kind == "merged"), n="size"
+        )
+        .reset_index()
+    )
+
+
+def recall(rows, by):
+    """Share of true particles that are found, against the d' that they have; columns of `by`, d_prime, recall, n."""
+    true = rows[rows["true_diameter_nm"].notna()].reset_index(drop=True)
+    middles = np.sqrt(np.maximum(D_PRIMES[:-1], 0.5) * np.minimum(D_PRIMES[1:], 30))
+    number = np.digitize(true["true_d_prime"], D_PRIMES) - 1
+    grouped = true.assign(d_prime=middles[number]).groupby([*by, "d_prime"], sort=True)
+    return grouped["kind"].agg(recall=lambda kind: np.mean(kind == "matched"), n="size").reset_index()
+
+
+def calibration(rows, by):
+    """By what the standard errors of a method must be multiplied for 90 % intervals that hold 90 % of the truths.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `by`, factor (90th percentile of |error| / standard error, over 1.645), n.
+    """
+    found = rows[(rows["kind"] == "matched") & np.isfinite(rows["diameter_error_nm"])]
+    pull = (found["error_nm"] / found["diameter_error_nm"]).abs()
+    grouped = found.assign(pull=pull).groupby(by, sort=False)["pull"]
+    return grouped.agg(factor=lambda x: np.quantile(x, 0.9) / NINETY, n="size").reset_index()

@@ -1,0 +1,317 @@
+"""Measurements on simulated fields: what every method finds in them, beside the truth and the bound.
+
+A method is a function of two exposures and the HDE image of a field that gives the table of `measure.measure`.
+"""
+
+import hashlib
+import sys
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
+from skimage.io import imread
+
+from temlib import camera, particles, phantom, second_phantom, sizing
+from temlib import measure as measuring_code
+from temlib.exposed_images import binned_mask, particles_in, transmission_of
+from temlib.inference import denoise_image, fingerprint
+from temlib.measure import BLUR_PX, MARGIN_PX, measure, measure_denoised
+from temlib.networks import load
+from temlib.particles import detectabilities, match_particles
+from temlib.paths import whole_file
+from temlib.preprocess import bin_area
+from temlib.real_frames import KATSUNO
+from temlib.second_phantom import second_field
+from temlib.simulate import field_rng
+from temlib.trials import OVERSAMPLING, expose, shots, tuned_filters
+
+SIZES_NM = 30.0, 200.0
+PAIRS = 0.4  # share of particles that get a neighbour
+GAPS_NM = -20.0, 40.0  # from its rim to theirs
+APART_NM = 60.0  # others are at least so far away, rim to rim
+TRIES = 60  # places that are tried for a particle, of which a crowded field takes but some
+HDE_E_PER_PX = 64 * 1100.0  # on a binned pixel of the paper's HDE frames
+ONCE, TWICE = "raw", "raw_twice"  # methods: matched fit of one raw exposure, of the mean of two
+NEAR_NM = 30.0  # a nearer rim belongs to what the bound takes for unknown
+TRIAL = ["specimen", "material", "index", "dose_e_per_px"]  # what one trial is
+TUNING_FROM = 10_000  # number of the first field that filters are tuned on
+EMPTY_LIKE = "silicate"  # what the filters expect on an empty film
+SEGMENTATION = KATSUNO.parent / "segmentation"  # recorded images and their masks, where they are beside the project
+NOTHING = pd.DataFrame(columns=["row_px", "col_px", "diameter_nm", "shape", "transmission"], dtype=float)
+TRUTH = ["row_px", "col_px", "diameter_nm", "shape", "transmission", "gap_nm", "d_prime", "bound_nm"]
+
+
+def empty_field(seed, index, *, size_px, pixel_size_nm, material):
+    """Film with the texture of its carbon: transmission (size_px, size_px) and an empty table; of no material."""
+    rng = np.random.default_rng([seed, index, 10])
+    film = np.zeros((size_px * OVERSAMPLING, size_px * OVERSAMPLING), np.float32)
+    grid = {"step_nm": pixel_size_nm / OVERSAMPLING, "fringe_nm": 20.0, "fringe_strength": 0.0}
+    return bin_area(phantom.transmission(film, rng=rng, **grid), OVERSAMPLING), NOTHING
+
+
+def recorded_field(seed, index, *, size_px, pixel_size_nm, material):
+    """A recorded image as specimen, with the particles of its hand-made mask; of its own size, and of no material.
+
+    A particle's diameter is that of the circle of its area, its transmission in the centre that of a sphere which
+    takes as much light. `pixel_size_nm` is as if: the images have no calibration.
+    """
+    image, mask = (imread(sorted(SEGMENTATION.glob(f"{what}_*.png"))[index]) for what in ("image", "label"))
+    transmission, inside = transmission_of(image), binned_mask(mask)
+    masked = particles_in(inside)
+    centres = masked[["row_px", "col_px"]].to_numpy()
+    nearest = cKDTree(centres).query(np.argwhere(inside))[1]
+    mean = pd.Series(transmission[inside]).groupby(nearest).mean().reindex(range(len(masked))).to_numpy()
+    depth = -np.log(mean.clip(0.02, 0.99)) * 1.5  # of a sphere's centre: its mean thickness is 2/3 of its diameter
+    told = masked[["row_px", "col_px"]].assign(
+        diameter_nm=masked["diameter_px"] * pixel_size_nm, shape="recorded", transmission=np.exp(-depth)
+    )
+    return transmission, told
+
+
+def sized_field(seed, index, *, size_px, pixel_size_nm, material):
+    """Spheres of all sizes, alone and in pairs: transmission of one field, and what is in it.
+
+    As `trials.paper_field`, but for the layout: diameters are as often in each octave, and a pair's gap is as often
+    any between overlap and clear film.
+
+    Returns
+    -------
+    transmission : ndarray of float32, shape (size_px, size_px)
+    truth : pandas.DataFrame
+        Of `phantom.truth_table`.
+    """
+    rng = np.random.default_rng([seed, index, list(phantom.MATERIALS).index(material), 9])
+    paths_nm = phantom.MATERIALS[material].mean_free_path_nm
+    spheres = []
+    for number in range(TRIES):
+        partner = bool(spheres) and number % 2 == 1 and rng.random() < PAIRS
+        diameter_nm = float(np.exp(rng.uniform(*np.log(SIZES_NM))))
+        if partner:
+            other, angle = spheres[-1], rng.uniform(0, 2 * np.pi)
+            far_px = ((diameter_nm + other.diameter_nm) / 2 + rng.uniform(*GAPS_NM)) / pixel_size_nm
+            place = np.array([other.row_px, other.col_px]) + far_px * np.array([np.sin(angle), np.cos(angle)])
+        else:
+            place = rng.uniform(0, size_px - 1, 2)
+        path_nm = rng.choice(paths_nm) * rng.uniform(0.7, 1.3)
+        drawn = phantom.Particle(*map(float, place), diameter_nm, float(path_nm))
+        others = [(p.row_px, p.col_px, p.diameter_nm) for p in (spheres[:-1] if partner else spheres)]
+        apart = not others or gaps_nm([(*place, diameter_nm)], others, pixel_size_nm).min() > APART_NM
+        from_edge = np.minimum(place, size_px - 1 - place).min() - diameter_nm / 2 / pixel_size_nm
+        if apart and from_edge > 0:
+            spheres.append(drawn)
+    grid = {"size_px": size_px, "pixel_size_nm": pixel_size_nm, "oversampling": OVERSAMPLING, "margin_px": 0}
+    film = phantom.transmission(
+        phantom.draw_depth(spheres, **grid),
+        step_nm=pixel_size_nm / OVERSAMPLING,
+        **phantom.draw_fringes(rng),
+        rng=rng,
+    )
+    return bin_area(film, OVERSAMPLING), phantom.truth_table(f"{material}_{index}", spheres)
+
+
+def gaps_nm(ones, others, pixel_size_nm):
+    """From rim to rim, of (row_px, col_px, diameter_nm) (K, 3) and (L, 3): (K, L), negative where they overlap."""
+    ones, others = (np.asarray(table, float) for table in (ones, others))
+    centres_nm = pixel_size_nm * cdist(ones[:, :2], others[:, :2])
+    return centres_nm - np.add.outer(ones[:, 2], others[:, 2]) / 2
+
+
+def with_physics(truth, *, dose_e_per_px, pixel_size_nm):
+    """The true particles with what one exposure can tell of them.
+
+    Parameters
+    ----------
+    truth : pandas.DataFrame
+        row_px, col_px, diameter_nm and transmission, the one in the centre.
+    dose_e_per_px, pixel_size_nm : float
+
+    Returns
+    -------
+    pandas.DataFrame
+        With gap_nm to the nearest rim (inf if there is none), d_prime (`particles.detectabilities`), and bound_nm, the
+        least standard deviation of an unbiased diameter with all of `sizing.SPHERE` and `sizing.FILM` unknown, beside
+        the nearest neighbour.
+    """
+    places = truth[["row_px", "col_px", "diameter_nm"]].to_numpy()
+    gaps = gaps_nm(places, places, pixel_size_nm) + np.diag(np.full(len(truth), np.inf))
+    diameter_px = truth["diameter_nm"].to_numpy() / pixel_size_nm
+    spheres = np.column_stack([places[:, :2], diameter_px, -np.log(truth["transmission"]) / diameter_px])
+    bounds = []
+    for k, row in enumerate(gaps):
+        near = [k, *np.flatnonzero(row < NEAR_NM)]
+        low = (spheres[near, :2] - spheres[near, 2:3] / 2).min(axis=0) - MARGIN_PX
+        shape = np.ceil((spheres[near, :2] + spheres[near, 2:3] / 2).max(axis=0) + MARGIN_PX - low).astype(int)
+        moved = spheres[near] - [*low, 0, 0]
+        film = [dose_e_per_px, 0, 0]
+        bounds.append(sizing.bound(moved, film, shape, camera.ONEVIEW_BIN8, blur_px=BLUR_PX)[0, 2] * pixel_size_nm)
+    options = {"dose_e_per_px": dose_e_per_px, "pixel_size_nm": pixel_size_nm, "camera": camera.ONEVIEW_BIN8}
+    return truth.assign(
+        gap_nm=gaps.min(axis=1, initial=np.inf), d_prime=detectabilities(truth, **options), bound_nm=bounds
+    )
+
+
+def methods(networks, filtered, *, finder, pixel_size_nm):
+    """Everything that measures diameters here.
+
+    Parameters
+    ----------
+    networks : dict of str to networks.Network
+    filtered : dict of str to callable
+        From one raw frame (M, N) to its expected intensity [e-/px]; see `trials.tuned_filters`.
+    finder : str
+        The network with which particles are found that are fitted in raw exposures.
+    pixel_size_nm : float
+
+    Returns
+    -------
+    dict of str to callable
+        From (first, second, hde), each (M, N) [e-/px], to the table of `measure.measure`.
+    """
+    options = {"pixel_size_nm": pixel_size_nm, "camera": camera.ONEVIEW_BIN8}
+    find = partial(denoise_image, network=networks[finder])
+
+    def once(first, second, hde):
+        return measure(first, find(first), clipped=True, **options)
+
+    def twice(first, second, hde):
+        both = (first + second) / 2
+        return measure(both, find(both), clipped=True, exposures=2, **options)
+
+    def denoised(first, second, hde, by):
+        return measure_denoised(by(first), **options)
+
+    def ceiling(first, second, hde):
+        return measure_denoised(hde, **options)
+
+    found = {ONCE: once, TWICE: twice}
+    found |= {name: partial(denoised, by=partial(denoise_image, network=n)) for name, n in networks.items()}
+    found |= {name: partial(denoised, by=by) for name, by in filtered.items()}
+    return found | {"hde": ceiling}
+
+
+def exposed(transmission, *, dose_e_per_px, rng):
+    """Two exposures (see `trials.expose`) and the HDE image of a field, on the scale of these; (M, N) [e-/px] each."""
+    twice = [expose(transmission, "clipped", dose_e_per_px=dose_e_per_px, rng=rng) for _ in range(2)]
+    spread = np.sqrt(camera.ONEVIEW_BIN8.excess_factor * transmission / HDE_E_PER_PX)
+    return *twice, dose_e_per_px * (transmission + spread * rng.standard_normal(transmission.shape))
+
+
+def beside_truth(found, truth, *, pixel_size_nm):
+    """Found and true particles in one table.
+
+    Parameters
+    ----------
+    found : pandas.DataFrame
+        Of `measure.measure`.
+    truth : pandas.DataFrame
+        Of `with_physics`.
+    pixel_size_nm : float
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each matched, missed and invented particle, as `kind` says (`particles.match_particles`; unmatched
+        pieces of what is matched are "split", true ones in a found one "merged"): the columns of both with true_
+        before those of the truth, error_nm of the diameter and centre_error_nm.
+    """
+    found, truth = found.reset_index(drop=True), truth.reset_index(drop=True)
+    pairs, invented, lost = match_particles(found, truth, pixel_size_nm=pixel_size_nm)
+    told = truth[[c for c in TRUTH if c in truth]].add_prefix("true_")
+    sides = [side.loc[of].reset_index(drop=True) for side, of in zip((found, told), pairs.T, strict=True)]
+    matched = pd.concat(sides, axis=1)
+    unmatched = np.setdiff1d(np.arange(len(truth)), pairs[:, 1])
+    extra = np.setdiff1d(np.arange(len(found)), pairs[:, 0])
+    parts = [
+        matched.assign(kind="matched"),
+        told.loc[unmatched].assign(kind=np.where(np.isin(unmatched, lost), "missed", "merged")),
+        found.loc[extra].assign(kind=np.where(np.isin(extra, invented), "invented", "split")),
+    ]
+    table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    for column in (*told, *found):
+        table[column] = table.get(column, np.nan)
+    moved = np.hypot(*(table[f"{axis}_px"] - table[f"true_{axis}_px"] for axis in ("row", "col")))
+    return table.assign(
+        error_nm=table["diameter_nm"] - table["true_diameter_nm"], centre_error_nm=moved * pixel_size_nm
+    )
+
+
+def measured(trial, *, folder, cards, finder, tuning_fields, seed, size_px, pixel_size_nm):
+    """All methods on one field and dose, or what an earlier run left of it.
+
+    Parameters
+    ----------
+    trial : tuple
+        Values of `TRIAL`.
+    folder : Path
+        Receives a table.
+    cards : dict of str to str or Path
+        A shipped network, or the path of a card, by the name of the method.
+    finder : str
+        Of `cards`; see `methods`.
+    tuning_fields : int
+        Fields on which filters are tuned, other than those that are judged; 0 leaves the filters out.
+    seed, size_px, pixel_size_nm
+        Of the fields.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Of `beside_truth` for every method, with the columns of `TRIAL`, field, method and area_nm2.
+    """
+    specimen, material, index, dose = trial
+    field, scale = f"{specimen}_{material}_{index}", {"size_px": size_px, "pixel_size_nm": pixel_size_nm}
+    networks = {name: _network(str(card)) for name, card in cards.items()}
+    made_by = {name: fingerprint(network) for name, network in networks.items()}
+    decides = [trial, scale, made_by, finder, tuning_fields, seed, _code()]
+    file = folder / f"{field}_{dose:g}_{hashlib.sha256(repr(decides).encode()).hexdigest()[:12]}.csv"
+    if not file.is_file():
+        draw = FIELDS[specimen]
+        transmission, truth = draw(seed, index, material=material, **scale)
+        truth = with_physics(truth, dose_e_per_px=dose, pixel_size_nm=pixel_size_nm)
+        filtered = _filters(specimen, material, dose, tuning_fields, seed, *scale.values())
+        all_methods = methods(networks, filtered, finder=finder, pixel_size_nm=pixel_size_nm)
+        rng = field_rng(seed, f"{field}_{dose:g}", "exposures")
+        frames = exposed(transmission, dose_e_per_px=dose, rng=rng)
+        tables = [
+            beside_truth(method(*frames), truth, pixel_size_nm=pixel_size_nm).assign(method=name)
+            for name, method in all_methods.items()
+            if specimen != "empty" or name not in (TWICE, "hde")
+        ]
+        area_nm2 = transmission.size * pixel_size_nm**2
+        with whole_file(file) as partial_file:
+            table = pd.concat(tables, ignore_index=True)
+            table.assign(field=field, area_nm2=area_nm2, **dict(zip(TRIAL, trial, strict=True))).to_csv(
+                partial_file, index=False
+            )
+    return pd.read_csv(file)
+
+
+@lru_cache
+def _network(card):
+    return load(card, threads=1)
+
+
+@lru_cache
+def _code():
+    """What tells a measurement by this version of the code from another's."""
+    modules = (measuring_code, particles, phantom, second_phantom, sizing, sys.modules[__name__])
+    return hashlib.sha256(b"".join(Path(module.__file__).read_bytes() for module in modules)).hexdigest()
+
+
+@lru_cache(maxsize=2)
+def _filters(specimen, material, dose, tuning_fields, seed, size_px, pixel_size_nm):
+    """Every filter, tuned on fields of this material that are not judged; on an empty film, as if for `EMPTY_LIKE`."""
+    specimen, material = ("sized", EMPTY_LIKE) if specimen == "empty" else (specimen, material)
+    last = range(TUNING_FROM, TUNING_FROM + tuning_fields) if specimen != "recorded" else range(min(tuning_fields, 1))
+    scale = {"size_px": size_px, "pixel_size_nm": pixel_size_nm}
+    truths = [FIELDS[specimen](seed, i, material=material, **scale)[0] for i in last]
+    if not truths:
+        return {}
+    frames = shots(truths, "clipped", name="sizes", dose_e_per_px=dose, seed=seed)
+    return tuned_filters(frames, truths, "clipped", dose_e_per_px=dose)[0]
+
+
+FIELDS = {"sized": sized_field, "second": second_field, "recorded": recorded_field, "empty": empty_field}
