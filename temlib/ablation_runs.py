@@ -17,8 +17,9 @@ from temlib.ablation_samples import augmentation, clipped_l2, learning_arrays, m
 from temlib.ablations import CORRECTED, SEGMENT_PX, TESTS, VARIANTS
 from temlib.paths import whole_file
 from temlib.preprocess import background_level
+from temlib.provenance import sha256
 
-ROUNDS = 5  # in which a training is checkpointed; in the last one batch normalisation keeps its statistics
+ROUNDS = 5  # of a training; in the last one batch normalisation keeps its statistics
 
 
 def _loss(recipe, sets):
@@ -31,7 +32,6 @@ def _loss(recipe, sets):
 def train(
     sets,
     recipe,
-    checkpoint,
     *,
     seed,
     steps,
@@ -48,7 +48,6 @@ def train(
     ----------
     sets : list of dict
     recipe : dict
-    checkpoint : path
     seed : int
         Of the weights, the order, the flips and the augmentation.
     steps : int
@@ -76,7 +75,7 @@ def train(
         network,
         tuple(images[samples] for images in arrays),
         tuple(images[:batch_size] for images in arrays),  # nothing is chosen by it
-        checkpoint,
+        None,
         epochs=ROUNDS,
         seed=seed,
         batch_size=batch_size,
@@ -145,7 +144,7 @@ def trained_and_judged(folder, sets, wanted, *, seeds, pixel_size_nm, report=pri
     Parameters
     ----------
     folder : path
-        Receives a table a variant and seed; a checkpoint is there while a variant is trained.
+        Receives a table a variant and seed.
     sets : dict
         Of `simulated_sets`.
     wanted : dict of str to list of str
@@ -164,31 +163,29 @@ def trained_and_judged(folder, sets, wanted, *, seeds, pixel_size_nm, report=pri
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    known = _digest(sets)
+    known = [_digest(sets)]
+    if Path(options["pretrained"]).is_file():
+        known.append(sha256(options["pretrained"]))
     found, started, trained, missing = [], time.perf_counter(), 0, set()
     # seed after seed, so that what is cut off is whole for some seeds
     plan = [(seed, variant) for seed in seeds for variant in wanted]
     for done, (seed, variant) in enumerate(plan, 1):
         recipe, tests = CORRECTED | VARIANTS[variant], {name: TESTS[name] for name in wanted[variant]}
-        about = [known, recipe, tests, seed, pixel_size_nm, training.resolve_precision(options["precision"]), options]
+        about = [*known, recipe, tests, seed, pixel_size_nm, training.resolve_precision(options["precision"]), options]
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
         file = folder / f"{_file_name(variant)}_{seed}_{key}.csv"
         if not file.is_file() and variant not in missing:
-            checkpoint, network = file.with_suffix(".ckpt"), None
-            if recipe["architecture"]:
-                network = train(sets["train"], recipe, checkpoint, seed=seed, **options)
-                if network is None:
-                    missing.add(variant)
-                    report(f"{variant}: the weights to start from are not available here")
-                    continue
+            network = train(sets["train"], recipe, seed=seed, **options) if recipe["architecture"] else None
+            if recipe["architecture"] and network is None:
+                missing.add(variant)
+                report(f"{variant}: the weights to start from are not available here")
+                continue
             judged = [
                 judge(network, recipe, sets["val"], test, seed=seed, pixel_size_nm=pixel_size_nm).assign(test=name)
                 for name, test in tests.items()
             ]
             with whole_file(file) as partial:
                 pd.concat(judged).assign(variant=variant, seed=seed).to_csv(partial, index=False)
-            for left in (checkpoint, checkpoint.with_name(checkpoint.stem + "_best.pt")):
-                left.unlink(missing_ok=True)
             trained += 1
             left_min = (time.perf_counter() - started) / trained * (len(plan) - done) / 60
             report(f"{done}/{len(plan)} {variant}, seed {seed}: trained and judged, {left_min:.0f} min left at most")

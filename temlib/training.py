@@ -181,7 +181,7 @@ class _EndOfEpoch(pl.Callback):
 
     def __init__(self, checkpoint, report):
         self.checkpoint, self.report = checkpoint, report
-        self.best = checkpoint.with_name(checkpoint.stem + "_best.pt")
+        self.best = checkpoint and checkpoint.with_name(checkpoint.stem + "_best.pt")
 
     def on_train_epoch_start(self, trainer, denoiser):
         self.started = time.perf_counter()
@@ -189,11 +189,12 @@ class _EndOfEpoch(pl.Callback):
     def on_train_epoch_end(self, trainer, denoiser):
         denoiser.end_epoch()
         losses = [row["validation_loss"] for row in denoiser.history]
-        if losses[-1] == min(losses):
+        if self.checkpoint and losses[-1] == min(losses):
             with whole_file(self.best) as partial:
                 torch.save(denoiser.kept.state_dict(), partial)
-        with whole_file(self.checkpoint) as partial:
-            trainer.save_checkpoint(partial, weights_only=False)
+        if self.checkpoint:
+            with whole_file(self.checkpoint) as partial:
+                trainer.save_checkpoint(partial, weights_only=False)
         seconds = time.perf_counter() - self.started
         last, left = denoiser.history[-1], trainer.max_epochs - denoiser.current_epoch - 1
         self.report(
@@ -257,9 +258,9 @@ def fit(
         Changed in place; ends with the weights that are kept of the last epoch.
     training, validation : tuple of ndarray
         Inputs and targets as `training_arrays` gives them.
-    checkpoint : path
+    checkpoint : path or None
         Written after every epoch; `<stem>_best.pt` beside it holds the weights of the epoch
-        with the lowest validation loss.
+        with the lowest validation loss. None, for a training of a minute: neither is written.
     epochs : int
     seed : int
     batch_size : int
@@ -295,12 +296,13 @@ def fit(
             f"settle_epochs = {settle_epochs}, epochs = {epochs}: batch normalisation must first learn its statistics. "
             "settle_epochs must be smaller. Lower it as well."
         )
-    checkpoint = Path(checkpoint)
+    checkpoint = Path(checkpoint) if checkpoint else None
     options = {"batch_size": batch_size, "learning_rate": learning_rate, "average_decay": average_decay}
     options |= {"augment": augment, "loss": loss}
     options["settled_from"] = epochs - settle_epochs if settle_epochs else None
     denoiser = Denoiser(network, training, validation, seed=seed, **options)
-    if checkpoint.is_file():
+    begun = checkpoint is not None and checkpoint.is_file()
+    if begun:
         try:
             stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
             done = len(stored["history"])
@@ -331,6 +333,6 @@ def fit(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        trainer.fit(denoiser, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True)
+        trainer.fit(denoiser, ckpt_path=checkpoint if begun else None, weights_only=True)
     network.load_state_dict(denoiser.kept.state_dict())
     return denoiser.history
