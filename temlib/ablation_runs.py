@@ -15,6 +15,7 @@ import torch
 from temlib import filters, models, quality, simulate, training, trials
 from temlib.ablation_samples import augmentation, clipped_l2, learning_arrays, mode_of
 from temlib.ablations import CORRECTED, SEGMENT_PX, TESTS, VARIANTS
+from temlib.errors import ProfileError
 from temlib.paths import whole_file
 from temlib.preprocess import background_level
 from temlib.provenance import sha256
@@ -62,7 +63,14 @@ def train(
     -------
     torch.nn.Module or None
         In evaluation mode; None where the pretrained weights cannot be had.
+
+    Raises
+    ------
+    ProfileError
+        If the steps are no multiple of `ROUNDS`.
     """
+    if steps % ROUNDS:
+        raise ProfileError(f"ablation_steps = {steps}: a multiple of {ROUNDS} is needed, as many rounds are trained.")
     torch.manual_seed(seed)
     weights = pretrained if recipe["encoder"] == "pretrained" else "random"
     network, used = models.build_unet(weights, recipe["architecture"])

@@ -75,11 +75,11 @@ TESTS = {
 MATCHED = {"usual": "corrected"} | {f"{dose:g} e⁻/px": f"{dose:g} e⁻/px" for dose in OTHER_DOSES_E_PER_PX}
 
 COLUMNS = ["question", "comparison", "variant", "test", "against", "against_test", "paper"]
-USES, NOT_EFFECTIVE, NO_GAIN = "its own way", "not effective", "no improvement"
+USES, NOT_EFFECTIVE, NO_GAIN = "does so", "not effective", "no improvement"
 _PREPROCESSING = [
     ("faithful instead of corrected", "faithful", "corrected", USES),
     ("area mean instead of the resize", "faithful, area mean", "faithful", ""),
-    ("drift removed", "faithful, aligned", "faithful", "done"),
+    ("drift removed", "faithful, aligned", "faithful", "done, but not in the code"),
     ("background scale instead of extremes", "faithful, background scale", "faithful", ""),
     ("settled and averaged weights", "faithful, settled", "faithful", ""),
 ]
@@ -95,9 +95,9 @@ _TRAINING = [
     ("exposures", "one LDE frame a field instead of two", "one exposure", "corrected", ""),
     ("exposures", "two LDE frames summed, as one input", "summed exposures", "corrected", ""),
     ("target", "squared instead of absolute error", "L2", "corrected", ""),
-    ("target", "other LDE frame instead of HDE (squared)", "noise2noise", "L2", ""),
-    ("target", "the same, clipping corrected", "noise2noise, clipped", "L2", ""),
-    ("target", "clipping corrected or not", "noise2noise, clipped", "noise2noise", ""),
+    ("target", "the other LDE frame instead of HDE", "noise2noise", "L2", ""),
+    ("target", "the other LDE frame, clipping corrected", "noise2noise, clipped", "L2", ""),
+    ("target", "clipping corrected instead of not", "noise2noise, clipped", "noise2noise", ""),
     *(
         ("fields", f"{share} of the training fields", f"{share} of the fields", "corrected", "")
         for share in ("1/2", "1/4", "1/8")
@@ -105,9 +105,9 @@ _TRAINING = [
 ]
 _CROPS = [
     ("test crop off multiples of 32", "corrected", "usual"),
-    ("the same, trained on crops anywhere", "crops anywhere", "usual"),
+    ("the same for a network of crops anywhere", "crops anywhere", "usual"),
 ]
-_CAMERAS = {"unclipped": "one that does not clip", "counting": "one that counts", "other": "a noisier one at 12 e⁻/px"}
+_CAMERAS = {"unclipped": "camera without clipping", "counting": "counting camera", "other": "noisier camera"}
 
 
 def comparisons(chosen=("all",)):
@@ -133,12 +133,15 @@ def comparisons(chosen=("all",)):
     rows += [("augmentation", name, one, "off 32", one, test, "") for name, one, test in _CROPS]
     for network in ("faithful", "corrected"):
         rows += [
-            ("cameras", f"{network} network on {words}", network, camera, network, "usual", "")
+            ("cameras", f"{network} network, {words}", network, camera, network, "usual", "")
             for camera, words in _CAMERAS.items()
         ]
     rows += [
-        ("cameras", f"faithful against a Gaussian, {camera}", "faithful", camera, "Gaussian filter", camera, paper)
-        for camera, paper in {"usual": "", **dict.fromkeys(_CAMERAS, NO_GAIN)}.items()
+        ("cameras", f"faithful against a Gaussian, {words}", "faithful", camera, "Gaussian filter", camera, paper)
+        for camera, words, paper in [
+            ("usual", "its own camera", ""),
+            *((camera, words, NO_GAIN) for camera, words in _CAMERAS.items()),
+        ]
     ]
     for test, matched in MATCHED.items():
         at = f"{TESTS[test]['dose_e_per_px']:g} e⁻/px"
