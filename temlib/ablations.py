@@ -75,11 +75,11 @@ TESTS = {
 MATCHED = {"usual": "corrected"} | {f"{dose:g} e⁻/px": f"{dose:g} e⁻/px" for dose in OTHER_DOSES_E_PER_PX}
 
 COLUMNS = ["question", "comparison", "variant", "test", "against", "against_test", "paper"]
-USES, NOT_EFFECTIVE, NO_GAIN = "does so", "not effective", "no improvement"
+USES, NOT_EFFECTIVE, NO_GAIN = "did this", "not effective", "no improvement"
 _PREPROCESSING = [
     ("faithful instead of corrected", "faithful", "corrected", USES),
     ("area mean instead of the resize", "faithful, area mean", "faithful", ""),
-    ("drift removed", "faithful, aligned", "faithful", "done, but not in the code"),
+    ("drift removed", "faithful, aligned", "faithful", "did this, its code does not"),
     ("background scale instead of extremes", "faithful, background scale", "faithful", ""),
     ("settled and averaged weights", "faithful, settled", "faithful", ""),
 ]
@@ -218,7 +218,7 @@ def verdicts(table, scores):
         spaces), n_seeds, and the verdict: "better" or "worse" where the interval leaves out 0, else "not resolved";
         "not available here".
     """
-    quality = pooled_db(scores).set_index(["variant", "test", "seed"])["quality_db"]
+    quality = pooled_db(scores).set_index(["variant", "test", "seed"])["quality_db"].sort_index()
     rows = []
     for row in table.to_dict("records"):
         sides = [(row["variant"], row["test"]), (row["against"], row["against_test"])]

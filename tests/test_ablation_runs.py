@@ -184,8 +184,8 @@ def test_off_32_judges_the_same_pixels_and_the_same_noise(sets):
     )
     np.testing.assert_allclose(at["mse"], off["mse"], rtol=1e-4)
     np.testing.assert_allclose(at["variance"], off["variance"], rtol=1e-6)
-    # 16 columns are cut off on both sides: of 64 x 64 pixels 20 x 30 have half the film's transmission
-    share = 20 * 30 / 64**2
+    # crops of 64 columns begin at 0 and 16 and share 48; of 64 x 48 pixels 20 x 30 have half the film's transmission
+    share = 20 * 30 / (64 * 48)
     assert at["variance"].tolist() == pytest.approx([0.25 * share * (1 - share)] * 2)
 
 

@@ -27,6 +27,7 @@ def differences(table):
     figure, axes = plt.subplots(len(parts), 1, figsize=size, height_ratios=n_rows, squeeze=False)
     for place, rows in zip(axes[:, 0], parts, strict=True):
         _forest(place, rows)
+    axes[0, 0].set_xlabel("difference [dB]")
     axes[-1, 0].set_xlabel("difference in −20 lg nRMSE [dB]; to the right: nearer to the truth")
     runs = list(table["run"].unique())
     for verdict, (colour, marker) in VERDICTS.items():
