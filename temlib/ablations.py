@@ -35,10 +35,10 @@ FAITHFUL = {"target": "authors' resize", "aligned": False, "scale": "extremes", 
 VARIANTS = {
     "corrected": {},
     "faithful": FAITHFUL,
-    "faithful, area mean": FAITHFUL | {"target": "area mean"},
-    "faithful, aligned": FAITHFUL | {"aligned": True},
-    "faithful, background scale": FAITHFUL | {"scale": "background"},
-    "faithful, settled": FAITHFUL | {"settled": True},
+    "authors' resize": {"target": "authors' resize"},
+    "drift left in": {"aligned": False},
+    "scales of the extremes": {"scale": "extremes"},
+    "last weights": {"settled": False},
     "crops at 32": {"augmentation": "crops at 32"},
     "crops anywhere": {"augmentation": "crops anywhere"},
     "quarter turns": {"augmentation": "quarter turns"},
@@ -77,11 +77,11 @@ MATCHED = {"usual": "corrected"} | {f"{dose:g} e⁻/px": f"{dose:g} e⁻/px" for
 COLUMNS = ["question", "comparison", "variant", "test", "against", "against_test", "paper"]
 USES, NOT_EFFECTIVE, NO_GAIN = "did this", "not effective", "no improvement"
 _PREPROCESSING = [
-    ("faithful instead of corrected", "faithful", "corrected", USES),
-    ("area mean instead of the resize", "faithful, area mean", "faithful", ""),
-    ("drift removed", "faithful, aligned", "faithful", "did this, its code does not"),
-    ("background scale instead of extremes", "faithful, background scale", "faithful", ""),
-    ("settled and averaged weights", "faithful, settled", "faithful", ""),
+    ("all of the paper's recipe", "faithful", USES),
+    ("authors' resize instead of the area mean", "authors' resize", "its code does this"),
+    ("drift left in", "drift left in", "its code does this, the paper not"),
+    ("scales of the extremes instead of the film's", "scales of the extremes", USES),
+    ("last weights instead of settled and averaged", "last weights", USES),
 ]
 _TRAINING = [
     ("augmentation", "quarter turns", "quarter turns", "corrected", NOT_EFFECTIVE),
@@ -128,7 +128,7 @@ def comparisons(chosen=("all",)):
     ProfileError
         If there is no such comparison.
     """
-    rows = [("preprocessing", name, one, "usual", other, "usual", paper) for name, one, other, paper in _PREPROCESSING]
+    rows = [("preprocessing", name, one, "usual", "corrected", "usual", paper) for name, one, paper in _PREPROCESSING]
     rows += [(question, name, one, "usual", other, "usual", paper) for question, name, one, other, paper in _TRAINING]
     rows += [("augmentation", name, one, "off 32", one, test, "") for name, one, test in _CROPS]
     for network in ("faithful", "corrected"):
