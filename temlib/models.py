@@ -20,7 +20,7 @@ from temlib.preprocess import network_input
 STRIDE_PX = 32  # the encoder halves five times
 
 
-def build_unet(encoder_weights="random"):
+def build_unet(encoder_weights="random", architecture="Unet"):
     """The paper's network: `smp.Unet("resnet18", in_channels=1)`, one output channel, no activation.
 
     Parameters
@@ -28,6 +28,8 @@ def build_unet(encoder_weights="random"):
     encoder_weights : str
         "random"; "imagenet", fetched once, and random where it cannot be had; or the path of
         a ResNet-18 state dict (`.pth` or `.safetensors`) with a three-channel first layer.
+    architecture : str
+        Another decoder of segmentation_models.pytorch on that encoder, by its name there: "FPN".
 
     Returns
     -------
@@ -40,14 +42,15 @@ def build_unet(encoder_weights="random"):
     ModelFileError
         If a local weights file is missing or is no ResNet-18.
     """
+    build = getattr(smp, architecture)
     if encoder_weights == "imagenet":
         try:
-            return smp.Unet("resnet18", in_channels=1, encoder_weights="imagenet"), "imagenet"
+            return build("resnet18", in_channels=1, encoder_weights="imagenet"), "imagenet"
         except Exception as error:  # any failure of hub, network or cache ends in the same fallback, which is named
             reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
             used = f"random (ImageNet weights could not be had: {type(error).__name__}: {reason})"
-            return smp.Unet("resnet18", in_channels=1, encoder_weights=None), used
-    network = smp.Unet("resnet18", in_channels=1, encoder_weights=None)
+            return build("resnet18", in_channels=1, encoder_weights=None), used
+    network = build("resnet18", in_channels=1, encoder_weights=None)
     if encoder_weights != "random":
         network.encoder = _encoder_from_file(Path(encoder_weights))
         return network, f"file {Path(encoder_weights).name}"

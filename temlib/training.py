@@ -90,7 +90,18 @@ class Denoiser(pl.LightningModule):
     """
 
     def __init__(
-        self, network, training, validation, *, seed, batch_size, learning_rate, average_decay=0.0, settled_from=None
+        self,
+        network,
+        training,
+        validation,
+        *,
+        seed,
+        batch_size,
+        learning_rate,
+        average_decay=0.0,
+        settled_from=None,
+        augment=None,
+        loss=torch.nn.functional.l1_loss,
     ):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
@@ -100,6 +111,7 @@ class Denoiser(pl.LightningModule):
             averaging = torch.optim.swa_utils.get_ema_multi_avg_fn(average_decay)
             self.average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=averaging, use_buffers=True)
         self.seed, self.batch_size, self.learning_rate = seed, batch_size, learning_rate
+        self.augment, self.loss = augment, loss
         self.history = []  # one dict an epoch; travels with the checkpoint
         self.sums = {"training": [0.0, 0], "validation": [0.0, 0]}
         for name, (inputs, targets) in {"training": training, "validation": validation}.items():
@@ -124,9 +136,11 @@ class Denoiser(pl.LightningModule):
         batches = torch.arange(len(self.validation_inputs)).split(self.batch_size)
         return torch.utils.data.DataLoader(batches, batch_size=None)
 
-    def training_step(self, batch, _):
+    def training_step(self, batch, number):
         index, flips = batch
         both = torch.stack([self.training_inputs[index], self.training_targets[index]], dim=1)
+        if self.augment:
+            both = self.augment(both, np.random.default_rng([self.seed, self.current_epoch, number]))
         for dim in (-2, -1):
             turned = flips[:, dim].view(-1, 1, 1, 1, 1)
             both = torch.where(turned, both.flip(dim), both)
@@ -141,7 +155,7 @@ class Denoiser(pl.LightningModule):
         self._loss("validation", self.kept, self.validation_inputs[index], self.validation_targets[index])
 
     def _loss(self, part, network, inputs, targets):
-        loss = torch.nn.functional.l1_loss(network(inputs), targets)
+        loss = self.loss(network(inputs), targets)
         self.sums[part][0] += loss.detach() * len(inputs)
         self.sums[part][1] += len(inputs)
         return loss
@@ -167,7 +181,7 @@ class _EndOfEpoch(pl.Callback):
 
     def __init__(self, checkpoint, report):
         self.checkpoint, self.report = checkpoint, report
-        self.best = checkpoint.with_name(checkpoint.stem + "_best.pt")
+        self.best = checkpoint and checkpoint.with_name(checkpoint.stem + "_best.pt")
 
     def on_train_epoch_start(self, trainer, denoiser):
         self.started = time.perf_counter()
@@ -175,11 +189,12 @@ class _EndOfEpoch(pl.Callback):
     def on_train_epoch_end(self, trainer, denoiser):
         denoiser.end_epoch()
         losses = [row["validation_loss"] for row in denoiser.history]
-        if losses[-1] == min(losses):
+        if self.checkpoint and losses[-1] == min(losses):
             with whole_file(self.best) as partial:
                 torch.save(denoiser.kept.state_dict(), partial)
-        with whole_file(self.checkpoint) as partial:
-            trainer.save_checkpoint(partial, weights_only=False)
+        if self.checkpoint:
+            with whole_file(self.checkpoint) as partial:
+                trainer.save_checkpoint(partial, weights_only=False)
         seconds = time.perf_counter() - self.started
         last, left = denoiser.history[-1], trainer.max_epochs - denoiser.current_epoch - 1
         self.report(
@@ -231,6 +246,8 @@ def fit(
     precision,
     average_decay=0.0,
     settle_epochs=0,
+    augment=None,
+    loss=torch.nn.functional.l1_loss,
     report=print,
 ):
     """Train a network, from its last checkpoint if there is one.
@@ -241,9 +258,9 @@ def fit(
         Changed in place; ends with the weights that are kept of the last epoch.
     training, validation : tuple of ndarray
         Inputs and targets as `training_arrays` gives them.
-    checkpoint : path
+    checkpoint : path or None
         Written after every epoch; `<stem>_best.pt` beside it holds the weights of the epoch
-        with the lowest validation loss.
+        with the lowest validation loss. None, for a training of a minute: neither is written.
     epochs : int
     seed : int
     batch_size : int
@@ -254,6 +271,11 @@ def fit(
         Of the moving average of the weights, by step; 0 keeps the weights themselves.
     settle_epochs : int
         Last epochs, in which batch normalisation keeps its statistics.
+    augment : callable, optional
+        Takes a batch, inputs and targets together, a torch.Tensor of shape (n, 2, 1, M, N), and a
+        numpy.random.Generator that is a function of (seed, epoch, batch); gives the batch back, of any M and N.
+    loss : callable
+        Takes outputs and targets of shape (n, 1, M, N); the paper's L1.
     report : callable
         Takes one line an epoch.
 
@@ -274,11 +296,13 @@ def fit(
             f"settle_epochs = {settle_epochs}, epochs = {epochs}: batch normalisation must first learn its statistics. "
             "settle_epochs must be smaller. Lower it as well."
         )
-    checkpoint = Path(checkpoint)
+    checkpoint = Path(checkpoint) if checkpoint else None
     options = {"batch_size": batch_size, "learning_rate": learning_rate, "average_decay": average_decay}
+    options |= {"augment": augment, "loss": loss}
     options["settled_from"] = epochs - settle_epochs if settle_epochs else None
     denoiser = Denoiser(network, training, validation, seed=seed, **options)
-    if checkpoint.is_file():
+    begun = checkpoint is not None and checkpoint.is_file()
+    if begun:
         try:
             stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
             done = len(stored["history"])
@@ -309,6 +333,6 @@ def fit(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        trainer.fit(denoiser, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True)
+        trainer.fit(denoiser, ckpt_path=checkpoint if begun else None, weights_only=True)
     network.load_state_dict(denoiser.kept.state_dict())
     return denoiser.history

@@ -205,3 +205,30 @@ def test_in_the_last_epochs_batch_normalisation_keeps_its_statistics(tmp_path):
 def test_more_epochs_to_settle_than_to_train_are_refused(tmp_path):
     with pytest.raises(TemlibError, match=r"settle_epochs = 20, epochs = 10: .* Lower it as well\."):
         fit(small_network(), pairs(), pairs(), tmp_path / "a.ckpt", epochs=10, settle_epochs=20, **OPTIONS)
+
+
+def test_another_loss_can_be_had(tmp_path):
+    network, validation = small_network(), pairs(5)
+    squared = {"loss": torch.nn.functional.mse_loss}
+    history = fit(network, pairs(), validation, tmp_path / "a.ckpt", epochs=1, **squared, **OPTIONS)
+    with torch.inference_mode():
+        output = network(torch.from_numpy(validation[0])).numpy()
+    assert history[0]["validation_loss"] == pytest.approx(np.mean((output - validation[1]) ** 2), rel=1e-5)
+
+
+def test_samples_are_augmented_alike_when_a_training_goes_on(tmp_path):
+    def shifted(both, rng):
+        assert both.shape[1:] == (2, 1, 8, 12)  # inputs and targets of some pairs
+        return both[..., : rng.integers(4, 9), :] + rng.normal()
+
+    whole = fit(small_network(), pairs(), pairs(), tmp_path / "a.ckpt", epochs=3, augment=shifted, **OPTIONS)
+    fit(small_network(), pairs(), pairs(), tmp_path / "b.ckpt", epochs=1, augment=shifted, **OPTIONS)
+    gone_on = fit(small_network(), pairs(), pairs(), tmp_path / "b.ckpt", epochs=3, augment=shifted, **OPTIONS)
+    assert gone_on == whole
+    assert len({row["training_loss"] for row in whole}) == 3
+
+
+def test_without_a_checkpoint_the_training_is_the_same_and_leaves_no_file(tmp_path):
+    kept = fit(small_network(), pairs(), pairs(), tmp_path / "a" / "a.ckpt", epochs=2, **OPTIONS)
+    assert fit(small_network(), pairs(), pairs(), None, epochs=2, **OPTIONS) == kept
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -1,0 +1,215 @@
+"""Train the variants of `ablations` and judge them against the truth; what is finished is kept.
+
+Each variant and seed has a file of scores, named by what decides it: hours of work go on where they were cut off.
+"""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from temlib import filters, models, quality, simulate, training, trials
+from temlib.ablation_samples import augmentation, clipped_l2, learning_arrays, mode_of
+from temlib.ablations import CORRECTED, SEGMENT_PX, TESTS, VARIANTS
+from temlib.errors import ProfileError
+from temlib.paths import whole_file
+from temlib.preprocess import background_level
+from temlib.provenance import sha256
+
+ROUNDS = 5  # of a training; in the last one batch normalisation keeps its statistics
+
+
+def _loss(recipe, sets):
+    if recipe["loss"] == "clipped L2":
+        read_e = float(np.mean([one["background_e"] for one in sets]))
+        return clipped_l2(float(filters.unclip(read_e)), read_e)
+    return torch.nn.functional.mse_loss if recipe["loss"] == "L2" else torch.nn.functional.l1_loss
+
+
+def train(
+    sets,
+    recipe,
+    *,
+    seed,
+    steps,
+    crop_px,
+    batch_size,
+    learning_rate,
+    average_decay,
+    precision,
+    pretrained,
+):
+    """Train one variant.
+
+    Parameters
+    ----------
+    sets : list of dict
+    recipe : dict
+    seed : int
+        Of the weights, the order, the flips and the augmentation.
+    steps : int
+        A multiple of `ROUNDS`; as many for each variant, however many samples it has.
+    crop_px, batch_size : int
+    learning_rate, average_decay : float
+    precision : str
+    pretrained : str
+        What an encoder that is not random starts from, see `models.build_unet`.
+
+    Returns
+    -------
+    torch.nn.Module or None
+        In evaluation mode; None where the pretrained weights cannot be had.
+
+    Raises
+    ------
+    ProfileError
+        If the steps are no multiple of `ROUNDS`.
+    """
+    if steps % ROUNDS:
+        raise ProfileError(f"ablation_steps = {steps}: a multiple of {ROUNDS} is needed, as many rounds are trained.")
+    torch.manual_seed(seed)
+    weights = pretrained if recipe["encoder"] == "pretrained" else "random"
+    network, used = models.build_unet(weights, recipe["architecture"])
+    if weights != "random" and used.startswith("random"):
+        return None
+    arrays = learning_arrays(sets, recipe, crop_px)
+    samples = np.arange(steps // ROUNDS * batch_size) % len(arrays[0])
+    settled = {"average_decay": average_decay, "settle_epochs": 1} if recipe["settled"] else {}
+    training.fit(
+        network,
+        tuple(images[samples] for images in arrays),
+        tuple(images[:batch_size] for images in arrays),  # nothing is chosen by it
+        None,
+        epochs=ROUNDS,
+        seed=seed,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        precision=precision,
+        augment=augmentation(recipe["augmentation"], crop_px),
+        loss=_loss(recipe, sets),
+        report=lambda line: None,
+        **settled,
+    )
+    return network.eval()
+
+
+def judge(network, recipe, sets, test, *, seed, pixel_size_nm):
+    """Scores of a network, or of a Gaussian filter, on every field of one test.
+
+    The network is given 32 columns less than the field has, and is judged on those that all tests show.
+
+    Parameters
+    ----------
+    network : torch.nn.Module or None
+        None: the Gaussian that is best for these very frames.
+    recipe : dict
+    sets : list of dict
+        The held-out fields, of which only the transmission is taken.
+    test : dict
+        Of `ablations.TESTS`.
+    seed : int
+        Of the noise, which is that of all variants.
+    pixel_size_nm : float
+
+    Returns
+    -------
+    pandas.DataFrame
+        field, and `quality.fitted_scores` against the true transmission.
+    """
+    camera = {name: test[name] for name in ("kind", "dose_e_per_px")}
+    truths, frames, levels = [], [], []
+    for one in sets:
+        rng = simulate.field_rng(seed, f"{one['field']} {camera}", "ablation test")
+        n_frames = 2 if recipe["exposures"] == "summed" else 1
+        frame = np.mean([trials.expose(one["transmission"], rng=rng, **camera) for _ in range(n_frames)], axis=0)
+        first, width = test["first_col_px"], frame.shape[1] - SEGMENT_PX
+        frames.append(frame[:, first : first + width])
+        levels.append(background_level(frames[-1], 4.0))
+        truths.append(one["transmission"][:, first : first + width])
+    if network is None:
+        best_px = filters.tune_width("gaussian", frames, truths, levels, camera=None)
+        images = [
+            filters.filter_frame("gaussian", frame, level, best_px, camera=None)
+            for frame, level in zip(frames, levels, strict=True)
+        ]
+    else:
+        images = models.run_network(network, np.stack(frames), np.array(levels), mode=mode_of(recipe))
+    seen = np.s_[:, SEGMENT_PX // 2 - first : width - first]
+    scores = [
+        quality.fitted_scores(image[seen], truth[seen], pixel_size_nm=pixel_size_nm)
+        for image, truth in zip(images, truths, strict=True)
+    ]
+    return pd.DataFrame(scores).assign(field=[one["field"] for one in sets])
+
+
+def trained_and_judged(folder, sets, wanted, *, seeds, pixel_size_nm, report=print, **options):
+    """Scores of many variants; those that an earlier run left are read.
+
+    Parameters
+    ----------
+    folder : path
+        Receives a table a variant and seed.
+    sets : dict
+        Of `simulated_sets`.
+    wanted : dict of str to list of str
+        Tests of each variant, see `ablations.what_to_judge`.
+    seeds : sequence of int
+    pixel_size_nm : float
+    report : callable
+        Takes a line for every variant and seed.
+    **options
+        Of `train`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        variant, test, seed, field, and the scores of `judge`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    known = [_digest(sets)]
+    if Path(options["pretrained"]).is_file():
+        known.append(sha256(options["pretrained"]))
+    found, started, trained, missing = [], time.perf_counter(), 0, set()
+    # seed after seed, so that what is cut off is whole for some seeds
+    plan = [(seed, variant) for seed in seeds for variant in wanted]
+    for done, (seed, variant) in enumerate(plan, 1):
+        recipe, tests = CORRECTED | VARIANTS[variant], {name: TESTS[name] for name in wanted[variant]}
+        about = [*known, recipe, tests, seed, pixel_size_nm, training.resolve_precision(options["precision"]), options]
+        key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+        file = folder / f"{_file_name(variant)}_{seed}_{key}.csv"
+        if not file.is_file() and variant not in missing:
+            network = train(sets["train"], recipe, seed=seed, **options) if recipe["architecture"] else None
+            if recipe["architecture"] and network is None:
+                missing.add(variant)
+                report(f"{variant}: the weights to start from are not available here")
+                continue
+            judged = [
+                judge(network, recipe, sets["val"], test, seed=seed, pixel_size_nm=pixel_size_nm).assign(test=name)
+                for name, test in tests.items()
+            ]
+            with whole_file(file) as partial:
+                pd.concat(judged).assign(variant=variant, seed=seed).to_csv(partial, index=False)
+            trained += 1
+            left_min = (time.perf_counter() - started) / trained * (len(plan) - done) / 60
+            report(f"{done}/{len(plan)} {variant}, seed {seed}: trained and judged, {left_min:.0f} min left at most")
+        if file.is_file():
+            found.append(pd.read_csv(file))
+    return pd.concat(found, ignore_index=True)
+
+
+def _digest(sets):
+    """What tells these sets from others."""
+    digest = hashlib.sha256()
+    for one in [*sets["train"], *sets["val"]]:
+        for name in sorted(one):
+            digest.update(np.ascontiguousarray(one[name]).tobytes() if name != "field" else one[name].encode())
+    return digest.hexdigest()
+
+
+def _file_name(variant):
+    return "".join(letter if letter.isalnum() else "_" for letter in variant)

@@ -1,0 +1,259 @@
+"""Which choice matters? What is varied, one thing at a time, and what a difference is worth.
+
+Tables in, tables out: no torch, no plotting, no files. A *variant* is a training recipe, told by what it changes of
+`CORRECTED`; a *test* is how the held-out fields are exposed; a *comparison* sets one variant on one test against
+another, which differ in one thing.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from temlib.errors import ProfileError
+from temlib.trials import OTHER_DOSE_E_PER_PX
+
+USUAL_DOSE_E_PER_PX = 4.5  # of the paper's LDE frames; they are simulated with 4.1 to 4.7
+OTHER_DOSES_E_PER_PX = (2.0, 10.0, 20.0)
+SEGMENT_PX = 32  # of the paper's camera: columns that share an offset
+CONFIDENCE = 0.95
+
+CORRECTED = {
+    "architecture": "Unet",  # a name of segmentation_models.pytorch
+    "encoder": "random",  # or "pretrained"
+    "target": "area mean",  # or "authors' resize", of the HDE frame
+    "aligned": True,  # the HDE frame's drift removed
+    "scale": "background",  # or "extremes": the authors' scales of input and target
+    "settled": True,  # statistics kept at the end, moving average of the weights; or the last step's weights
+    "augmentation": "flips",  # and "crops at 32", "crops anywhere" or "quarter turns"
+    "exposures": "both",  # LDE frames of a field: each is a sample; "first": one only; "summed": one of both
+    "loss": "L1",  # or "L2"; "clipped L2" compares what the camera would read of the output
+    "learns_from": "HDE",  # or "LDE": the other exposure
+    "fields_share": 1.0,  # of the training fields
+    "doses_e_per_px": None,  # as recorded; or those that fields are exposed with anew, in turn
+}
+FAITHFUL = {"target": "authors' resize", "aligned": False, "scale": "extremes", "settled": False}
+VARIANTS = {
+    "corrected": {},
+    "faithful": FAITHFUL,
+    "authors' resize": {"target": "authors' resize"},
+    "drift left in": {"aligned": False},
+    "scales of the extremes": {"scale": "extremes"},
+    "last weights": {"settled": False},
+    "crops at 32": {"augmentation": "crops at 32"},
+    "crops anywhere": {"augmentation": "crops anywhere"},
+    "quarter turns": {"augmentation": "quarter turns"},
+    "U-Net++": {"architecture": "UnetPlusPlus"},
+    "FPN": {"architecture": "FPN"},
+    "Linknet": {"architecture": "Linknet"},
+    "MAnet": {"architecture": "MAnet"},
+    "pretrained": {"encoder": "pretrained"},
+    "one exposure": {"exposures": "first"},
+    "summed exposures": {"exposures": "summed"},
+    "L2": {"loss": "L2"},
+    "noise2noise": {"loss": "L2", "learns_from": "LDE"},
+    "noise2noise, clipped": {"loss": "clipped L2", "learns_from": "LDE"},
+    "1/8 of the fields": {"fields_share": 1 / 8},
+    "1/4 of the fields": {"fields_share": 1 / 4},
+    "1/2 of the fields": {"fields_share": 1 / 2},
+    **{f"{dose:g} e⁻/px": {"doses_e_per_px": [dose]} for dose in OTHER_DOSES_E_PER_PX},
+    "all doses": {"doses_e_per_px": sorted([USUAL_DOSE_E_PER_PX, *OTHER_DOSES_E_PER_PX])},
+    "Gaussian filter": {"architecture": None},  # no network: the best width for the very frames
+}
+
+# kind of camera as `trials.expose` knows it, dose, and the first column of the crop that the network is given
+TESTS = {
+    "usual": {"kind": "clipped", "dose_e_per_px": USUAL_DOSE_E_PER_PX, "first_col_px": 0},
+    "off 32": {"kind": "clipped", "dose_e_per_px": USUAL_DOSE_E_PER_PX, "first_col_px": SEGMENT_PX // 2},
+    "unclipped": {"kind": "unclipped", "dose_e_per_px": USUAL_DOSE_E_PER_PX, "first_col_px": 0},
+    "counting": {"kind": "counting", "dose_e_per_px": USUAL_DOSE_E_PER_PX, "first_col_px": 0},
+    "other": {"kind": "other", "dose_e_per_px": OTHER_DOSE_E_PER_PX, "first_col_px": 0},
+    **{
+        f"{dose:g} e⁻/px": {"kind": "clipped", "dose_e_per_px": dose, "first_col_px": 0}
+        for dose in OTHER_DOSES_E_PER_PX
+    },
+}
+MATCHED = {"usual": "corrected"} | {f"{dose:g} e⁻/px": f"{dose:g} e⁻/px" for dose in OTHER_DOSES_E_PER_PX}
+
+COLUMNS = ["question", "comparison", "variant", "test", "against", "against_test", "paper"]
+USES, NOT_EFFECTIVE, NO_GAIN = "did this", "not effective", "no improvement"
+_PREPROCESSING = [
+    ("all of the paper's recipe", "faithful", USES),
+    ("authors' resize instead of the area mean", "authors' resize", "its code does this"),
+    ("drift left in", "drift left in", "its code does this, the paper not"),
+    ("scales of the extremes instead of the film's", "scales of the extremes", USES),
+    ("last weights instead of settled and averaged", "last weights", USES),
+]
+_TRAINING = [
+    ("augmentation", "quarter turns", "quarter turns", "corrected", NOT_EFFECTIVE),
+    ("augmentation", "random crops at multiples of 32", "crops at 32", "corrected", NOT_EFFECTIVE),
+    ("augmentation", "crops anywhere instead of at multiples", "crops anywhere", "crops at 32", NOT_EFFECTIVE),
+    *(
+        ("architecture", f"{name} instead of U-Net", name, "corrected", "no significant difference")
+        for name in ("U-Net++", "FPN", "Linknet", "MAnet")
+    ),
+    ("start", "ImageNet instead of random weights", "pretrained", "corrected", USES),
+    ("exposures", "one LDE frame a field instead of two", "one exposure", "corrected", ""),
+    ("exposures", "two LDE frames summed, as one input", "summed exposures", "corrected", ""),
+    ("target", "squared instead of absolute error", "L2", "corrected", ""),
+    ("target", "the other LDE frame instead of HDE", "noise2noise", "L2", ""),
+    ("target", "the other LDE frame, clipping corrected", "noise2noise, clipped", "L2", ""),
+    ("target", "clipping corrected instead of not", "noise2noise, clipped", "noise2noise", ""),
+    *(
+        ("fields", f"{share} of the training fields", f"{share} of the fields", "corrected", "")
+        for share in ("1/2", "1/4", "1/8")
+    ),
+]
+_CROPS = [
+    ("test crop off multiples of 32", "corrected", "usual"),
+    ("the same for a network of crops anywhere", "crops anywhere", "usual"),
+]
+_CAMERAS = {"unclipped": "camera without clipping", "counting": "counting camera", "other": "noisier camera"}
+
+
+def comparisons(chosen=("all",)):
+    """What is compared.
+
+    Parameters
+    ----------
+    chosen : sequence of str
+        Values of the column `comparison`, or "all".
+
+    Returns
+    -------
+    pandas.DataFrame
+        question, comparison (its name), variant and test, against and against_test, and what the paper says.
+
+    Raises
+    ------
+    ProfileError
+        If there is no such comparison.
+    """
+    rows = [("preprocessing", name, one, "usual", "corrected", "usual", paper) for name, one, paper in _PREPROCESSING]
+    rows += [(question, name, one, "usual", other, "usual", paper) for question, name, one, other, paper in _TRAINING]
+    rows += [("augmentation", name, one, "off 32", one, test, "") for name, one, test in _CROPS]
+    for network in ("faithful", "corrected"):
+        rows += [
+            ("cameras", f"{network} network, {words}", network, camera, network, "usual", "")
+            for camera, words in _CAMERAS.items()
+        ]
+    rows += [
+        ("cameras", f"faithful against a Gaussian, {words}", "faithful", camera, "Gaussian filter", camera, paper)
+        for camera, words, paper in [
+            ("usual", "its own camera", ""),
+            *((camera, words, NO_GAIN) for camera, words in _CAMERAS.items()),
+        ]
+    ]
+    for test, matched in MATCHED.items():
+        at = f"{TESTS[test]['dose_e_per_px']:g} e⁻/px"
+        for variant in [*MATCHED.values(), "all doses"]:
+            trained = "4.5 e⁻/px" if variant == "corrected" else variant
+            if variant != matched:
+                rows.append(("dose", f"trained at {trained}, tested at {at}", variant, test, matched, test, ""))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    table = table.sort_values("question", key=lambda names: names.map(_order(table["question"])), kind="stable")
+    if "all" in chosen:
+        return table.reset_index(drop=True)
+    if unknown := sorted(set(chosen) - set(table["comparison"])):
+        raise ProfileError(
+            f"ablation_comparisons has {unknown[0]!r}, which is none: choose from the column comparison of "
+            "figures/study/10_ablations.csv, or take all."
+        )
+    return table[table["comparison"].isin(chosen)].reset_index(drop=True)
+
+
+def _order(names):
+    return {name: number for number, name in enumerate(dict.fromkeys(names))}
+
+
+def what_to_judge(table):
+    """The tests that each variant must take for some comparisons: dict of variant to list of test."""
+    sides = [table[["variant", "test"]].to_numpy(), table[["against", "against_test"]].to_numpy()]
+    wanted = {}
+    for variant, test in np.concatenate(sides):
+        wanted.setdefault(variant, set()).add(test)
+    return {variant: [test for test in TESTS if test in wanted[variant]] for variant in VARIANTS if variant in wanted}
+
+
+def pooled_db(scores):
+    """How far below the contrast the error is, for each variant, test and seed.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        variant, test, seed, mse and variance of every field (see `quality.fitted_scores`).
+
+    Returns
+    -------
+    pandas.DataFrame
+        variant, test, seed and quality_db = -20 lg nRMSE, pooled over fields; a blank image has 0.
+    """
+    sums = scores.groupby(["variant", "test", "seed"], sort=False, as_index=False)[["mse", "variance"]].sum()
+    return sums.assign(quality_db=-10 * np.log10(sums["mse"] / sums["variance"])).drop(columns=["mse", "variance"])
+
+
+def mean_interval(values):
+    """Mean of a few values, and Student's 95 % interval of it: (mean, low, high), NaN for fewer than two."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, np.nan, np.nan
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values)
+    return mean, mean - half, mean + half
+
+
+def verdicts(table, scores):
+    """Differences of some comparisons, paired seed by seed.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `comparisons`.
+    scores : pandas.DataFrame
+        As for `pooled_db`; a variant that could not be had is not in it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows of `table` with quality_db and against_db (means over seeds), difference_db (positive: the variant
+        is nearer to the truth), its interval low_db and high_db, seeds_db (the differences themselves, joined by
+        spaces), n_seeds, and the verdict: "better" or "worse" where the interval leaves out 0, else "not resolved";
+        "not available here".
+    """
+    quality = pooled_db(scores).set_index(["variant", "test", "seed"])["quality_db"].sort_index()
+    rows = []
+    for row in table.to_dict("records"):
+        sides = [(row["variant"], row["test"]), (row["against"], row["against_test"])]
+        if any(side not in quality.index for side in sides):
+            rows.append(row | {"n_seeds": 0, "verdict": "not available here"})
+            continue
+        one, other = (quality.loc[side] for side in sides)
+        seeds = (one - other).dropna()
+        mean, low, high = mean_interval(seeds)
+        verdict = "better" if low > 0 else "worse" if high < 0 else "not resolved"
+        row |= {"quality_db": one[seeds.index].mean(), "against_db": other[seeds.index].mean(), "difference_db": mean}
+        row |= {"low_db": low, "high_db": high, "seeds_db": " ".join(f"{value:.4f}" for value in seeds)}
+        rows.append(row | {"n_seeds": len(seeds), "verdict": verdict})
+    numbers = ["quality_db", "against_db", "difference_db", "low_db", "high_db", "seeds_db", "n_seeds", "verdict"]
+    return pd.DataFrame(rows, columns=[*COLUMNS, *numbers])
+
+
+def dose_matrix(found):
+    """Dose in training against dose at test, from the table of `verdicts`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        trained_at, tested_at, loss_db (against a network trained at the dose of the test; 0 for itself) and
+        resolved; empty where no such comparison was made.
+    """
+    rows = found[(found["question"] == "dose") & (found["n_seeds"] > 0)]
+    names = {matched: f"{TESTS[test]['dose_e_per_px']:g}" for test, matched in MATCHED.items()} | {"all doses": "all"}
+    cells = pd.DataFrame(
+        {
+            "trained_at": rows["variant"].map(names),
+            "tested_at": rows["against"].map(names),
+            "loss_db": -rows["difference_db"],
+            "resolved": rows["verdict"] != "not resolved",
+        }
+    )
+    itself = cells[["tested_at"]].drop_duplicates().assign(loss_db=0.0, resolved=True)
+    return pd.concat([cells, itself.assign(trained_at=itself["tested_at"])], ignore_index=True)

@@ -1,0 +1,101 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from temlib import ablations
+from temlib.errors import ProfileError
+
+
+def scores(rows):
+    return pd.DataFrame(rows, columns=["variant", "test", "seed", "mse", "variance"])
+
+
+def of_decibels(values):
+    """Scores whose pooled quality is what is asked for: {(variant, test): decibels of each seed}."""
+    rows = [(*side, seed, 10 ** (-db / 10), 1.0) for side, dbs in values.items() for seed, db in enumerate(dbs)]
+    return scores(rows)
+
+
+def comparison(variant, test, against, against_test, question="target"):
+    row = (question, "some", variant, test, against, against_test, "")
+    return pd.DataFrame([row], columns=ablations.COLUMNS)
+
+
+def test_fields_are_pooled_before_the_logarithm():
+    # (0.1 + 0.3) / (1 + 3) = 1/10, that is 10 dB
+    table = ablations.pooled_db(scores([("a", "usual", 1, 0.1, 1.0), ("a", "usual", 1, 0.3, 3.0)]))
+    assert table["quality_db"].tolist() == pytest.approx([10.0])
+
+
+def test_the_interval_of_three_values_is_student_s():
+    # standard error of 1, 2, 3: 1 / sqrt(3); t of 97.5 % with 2 degrees of freedom, from a printed table: 4.303
+    mean, low, high = ablations.mean_interval([1.0, 2.0, 3.0])
+    assert (mean, low, high) == pytest.approx((2.0, 2.0 - 4.303 / 3**0.5, 2.0 + 4.303 / 3**0.5), rel=1e-3)
+
+
+def test_one_seed_has_no_interval_and_resolves_nothing():
+    found = ablations.verdicts(
+        comparison("L2", "usual", "corrected", "usual"),
+        of_decibels({("L2", "usual"): [9.0], ("corrected", "usual"): [3.0]}),
+    ).iloc[0]
+    assert np.isnan(found["low_db"]) and found["verdict"] == "not resolved"
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ([5.5, 8.5, 2.5], "better"),  # by half a decibel in each seed, though seeds differ by six
+        ([4.5, 7.5, 1.5], "worse"),
+        ([6.0, 7.6, 2.4], "not resolved"),  # by 1.0, -0.4 and 0.4
+    ],
+)
+def test_differences_are_taken_within_each_seed(changed, verdict):
+    values = {("L2", "usual"): changed, ("corrected", "usual"): [5.0, 8.0, 2.0]}
+    found = ablations.verdicts(comparison("L2", "usual", "corrected", "usual"), of_decibels(values)).iloc[0]
+    assert found["verdict"] == verdict
+    assert found["difference_db"] == pytest.approx(np.mean(changed) - 5.0)
+
+
+def test_a_variant_that_could_not_be_had_is_told():
+    values = {("corrected", "usual"): [5.0, 8.0, 2.0]}
+    found = ablations.verdicts(comparison("pretrained", "usual", "corrected", "usual"), of_decibels(values)).iloc[0]
+    assert found["verdict"] == "not available here" and found["n_seeds"] == 0
+
+
+def test_the_two_sides_of_a_comparison_differ_in_one_thing():
+    in_several = {
+        "all of the paper's recipe": 4,
+        "the other LDE frame, clipping corrected": 2,  # the target, and the loss that suits it
+    }
+    table = ablations.comparisons()
+    for row in table[table["against"] != "Gaussian filter"].itertuples():
+        one, other = (ablations.CORRECTED | ablations.VARIANTS[name] for name in (row.variant, row.against))
+        differing = sum(one[key] != other[key] for key in one) + (row.test != row.against_test)
+        assert differing == in_several.get(row.comparison, 1), row.comparison
+
+
+def test_a_comparison_has_a_name_of_its_own():
+    assert ablations.comparisons()["comparison"].is_unique
+
+
+def test_what_is_chosen_comes_in_the_order_of_the_table_with_the_tests_that_it_needs():
+    table = ablations.comparisons(["test crop off multiples of 32", "all of the paper's recipe"])
+    assert table["comparison"].tolist() == ["all of the paper's recipe", "test crop off multiples of 32"]
+    assert ablations.what_to_judge(table) == {"corrected": ["usual", "off 32"], "faithful": ["usual"]}
+
+
+def test_an_unknown_comparison_is_refused_in_one_sentence():
+    with pytest.raises(ProfileError, match="ablation_comparisons has 'colour', which is none: choose from"):
+        ablations.comparisons(["colour"])
+
+
+def test_the_matrix_of_doses_tells_the_loss_against_training_at_the_dose_of_the_test():
+    # tested at 4.5: trained there 9 dB, trained at 2 only 6
+    values = {("corrected", "usual"): [9.0, 9.1, 8.9], ("2 e⁻/px", "usual"): [6.0, 6.1, 5.9]}
+    table = ablations.comparisons(["trained at 2 e⁻/px, tested at 4.5 e⁻/px"])
+    cells = ablations.dose_matrix(ablations.verdicts(table, of_decibels(values)))
+    cells = cells.set_index(["trained_at", "tested_at"])
+    assert cells.loc[("2", "4.5"), "loss_db"] == pytest.approx(3.0)
+    assert cells.loc[("2", "4.5"), "resolved"]
+    assert cells.loc[("4.5", "4.5"), "loss_db"] == 0
+    assert len(cells) == 2
