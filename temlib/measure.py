@@ -21,13 +21,16 @@ DENOISED_BLUR_PX = 1.0  # from which the fit of a denoised image starts
 EDGE_WIDTHS = 2.563  # from 10 to 90 % of an edge, in standard deviations of its blur
 MARGIN_PX = 10  # of film around a group of particles, which is fitted with it
 NEAR_PX = 4.0  # particles whose rims are nearer are fitted together
+MOST_TOGETHER, CLOSER_PX = 10, 2.0  # particles that are fitted together; of more, the gaps are narrowed by so much
 MOST_CONTRAST = 0.95  # that a fit starts from
 LEAST_CONTRAST = 0.03  # of a particle in a denoised image
 NEEDED = 16.0  # by how much chi^2 must grow without a particle of a group; its four parameters explain 4 of noise
 LEAST_MISSED = 0.1  # of the film, by which a denoised image is darker than what is fitted where a particle was missed
 LEAST_GAIN = 0.1  # of the sum of squares in a denoised image, for what was missed
 SURE = 100.0  # square of a particle's absorption in standard errors above which there is no need to try without it
-DETECTABLE = 3.0  # least d' of a particle that can be told from noise
+DETECTABLE = (
+    5.0  # least measured d' that is significant: below it, noise makes more than a few particles a hundred fields
+)
 COLUMNS = ["row_px", "col_px", "diameter_nm", "diameter_error_nm", "contrast", "background", "d_prime"]
 COLUMNS += ["edge_width_nm", "misfit", "touching", "at_border", "significant"]
 
@@ -58,7 +61,7 @@ def measure(raw, denoised, *, pixel_size_nm, camera, clipped, exposures=1, each=
         transmission in the centre), background (the film there [e-/px]), d_prime (see `camera.detectability`),
         edge_width_nm (from 10 to 90 % of what blurs the edge; known only where it is fitted), the misfit of its
         group (see `sizing.Fit`); whether it is touching another one, reaches beyond the frame (at_border), and is
-        significant: d' of 3 or more.
+        significant: d' of 5 or more.
     """
     options = {"camera": camera, "clipped": clipped, "exposures": exposures, "blur_px": BLUR_PX}
     return _each_group(raw, denoised, pixel_size_nm, each, camera=camera, exposures=exposures, options=options)
@@ -142,12 +145,24 @@ def _window(spheres, shape, segment_px):
     return tuple(slice(*map(int, pair)) for pair in ends)
 
 
-def groups(spheres):
-    """Which particles are fitted together, as their rims nearly touch: a list of arrays of positions."""
+def groups(spheres, near_px=NEAR_PX):
+    """Which particles are fitted together, as their rims nearly touch: a list of arrays of positions.
+
+    Of a heap of more than MOST_TOGETHER, those that overlap most.
+    """
     if len(spheres) == 0:
         return []
-    number, group = connected_components(_gaps(spheres) < NEAR_PX)
-    return [np.flatnonzero(group == i) for i in range(number)]
+    if near_px <= -spheres[:, 2].max():  # no gap is more negative
+        return np.array_split(np.arange(len(spheres)), math.ceil(len(spheres) / MOST_TOGETHER))
+    number, group = connected_components(_gaps(spheres) < near_px)
+    parts = [np.flatnonzero(group == i) for i in range(number)]
+    return [
+        part[inner]
+        for part in parts
+        for inner in (
+            [np.arange(len(part))] if len(part) <= MOST_TOGETHER else groups(spheres[part], near_px - CLOSER_PX)
+        )
+    ]
 
 
 def _gaps(spheres):

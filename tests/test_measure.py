@@ -52,3 +52,12 @@ def test_particles_whose_rims_are_near_are_a_group():
     spheres = np.array([[10, 10, 10, 1], [10, 23, 10, 1], [10, 36, 10, 1], [90, 10, 10, 1.0]])
     assert [list(group) for group in groups(spheres)] == [[0, 1, 2], [3]]
     assert groups(np.empty((0, 4))) == []
+
+
+def test_a_long_chain_is_parted_where_its_particles_overlap_least():
+    # eight discs that overlap by 3 px, a gap of 1 px, and eight more
+    columns = np.concatenate([7 * np.arange(8), 60 + 7 * np.arange(8)])
+    chain = np.column_stack([np.full(16, 10), columns, np.full(16, 10), np.ones(16)])
+    assert [list(group) for group in groups(chain)] == [list(range(8)), list(range(8, 16))]
+    heap = np.column_stack([np.full(25, 10), np.full(25, 10), np.full(25, 10), np.ones(25)])
+    assert sorted(len(group) for group in groups(heap)) == [8, 8, 9]
