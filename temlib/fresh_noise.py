@@ -18,8 +18,9 @@ RANGES = {  # of cameras other than the fitted one
     "fixed_e": (0.0, 0.4),
     "blur_px": (0.0, 0.6),
 }
-LIKE_THE_PAPERS = 0.85  # share of samples whose camera is near the fitted one
-USUAL_DOSES = 0.8, (3.0, 7.0)  # share of those samples, and their range [e-/px]
+LIKE_THE_PAPERS = 0.75  # share of samples whose camera is near the fitted one
+UNCLIPPED = 0.2, 0.5  # share of those samples, and of the others, that keep what is below their dark level
+USUAL_DOSES = 0.6, (3.0, 7.0)  # share of those samples, and their range [e-/px]
 COUNTING = 0.04  # share of samples from a camera that counts electrons
 OUTLIER_SHARE = 2e-5  # of the pixels: X-ray hits and hot pixels
 
@@ -62,7 +63,7 @@ def draw_cameras(n, rng):
         "fixed_e": np.where(near, around(ONEVIEW_BIN8.fixed_pattern_counts / gain), drawn("fixed_e")),
         "segment_px": np.where(near, 32, rng.choice(SEGMENT_WIDTHS_PX, n)),
         "blur_px": np.where(near, around(ONEVIEW_BIN8.blur_px), drawn("blur_px")),
-        "clipped": near | counting | (rng.random(n) < 0.5),
+        "clipped": counting | (rng.random(n) >= np.where(near, *UNCLIPPED)),
         "counting": counting,
     }
     for name in ("white_e", "segment_e", "fixed_e", "blur_px"):
