@@ -26,7 +26,7 @@ from temlib.preprocess import bin_area
 from temlib.real_frames import KATSUNO
 from temlib.second_phantom import second_field
 from temlib.simulate import field_rng
-from temlib.trials import OVERSAMPLING, expose, shots, tuned_filters
+from temlib.trials import FILTERS, OVERSAMPLING, expose, shots, tuned_filters
 
 SIZES_NM = 30.0, 200.0
 PAIRS = 0.4  # share of particles that get a neighbour
@@ -246,7 +246,7 @@ def measured(trial, *, folder, cards, finder, tuning_fields, seed, size_px, pixe
     trial : tuple
         Values of `TRIAL`.
     folder : Path
-        Receives a table.
+        Receives a table a method.
     cards : dict of str to str or Path
         A shipped network, or the path of a card, by the name of the method.
     finder : str
@@ -259,34 +259,34 @@ def measured(trial, *, folder, cards, finder, tuning_fields, seed, size_px, pixe
     Returns
     -------
     pandas.DataFrame
-        Of `beside_truth` for every method, with the columns of `TRIAL`, field, method and area_nm2.
+        Of `beside_truth` for every method, with the columns of `TRIAL`, field and method.
     """
     specimen, material, index, dose = trial
     field, scale = f"{specimen}_{material}_{index}", {"size_px": size_px, "pixel_size_nm": pixel_size_nm}
     networks = {name: _network(str(card)) for name, card in cards.items()}
-    made_by = {name: fingerprint(network) for name, network in networks.items()}
-    decides = [trial, scale, made_by, finder, tuning_fields, seed, _code()]
-    file = folder / f"{field}_{dose:g}_{hashlib.sha256(repr(decides).encode()).hexdigest()[:12]}.csv"
-    if not file.is_file():
-        draw = FIELDS[specimen]
-        transmission, truth = draw(seed, index, material=material, **scale)
+    wanted = {name: fingerprint(network) for name, network in networks.items()}
+    wanted |= dict.fromkeys(FILTERS if tuning_fields else (), tuning_fields) | {ONCE: wanted[finder]}
+    wanted |= {TWICE: wanted[finder], "hde": None} if specimen != "empty" else {}
+    decides = {name: repr([trial, scale, made_by, seed, _code()]).encode() for name, made_by in wanted.items()}
+    stem = f"{field}_{dose:g}"
+    files = {
+        name: folder / f"{stem}_{name}_{hashlib.sha256(key).hexdigest()[:12]}.csv" for name, key in decides.items()
+    }
+    missing = [name for name, file in files.items() if not file.is_file()]
+    if missing:
+        transmission, truth = FIELDS[specimen](seed, index, material=material, **scale)
         truth = with_physics(truth, dose_e_per_px=dose, pixel_size_nm=pixel_size_nm)
-        filtered = _filters(specimen, material, dose, tuning_fields, seed, *scale.values())
-        all_methods = methods(networks, filtered, finder=finder, pixel_size_nm=pixel_size_nm)
-        rng = field_rng(seed, f"{field}_{dose:g}", "exposures")
-        frames = exposed(transmission, dose_e_per_px=dose, rng=rng)
-        tables = [
-            beside_truth(method(*frames), truth, pixel_size_nm=pixel_size_nm).assign(method=name)
-            for name, method in all_methods.items()
-            if specimen != "empty" or name not in (TWICE, "hde")
-        ]
-        area_nm2 = transmission.size * pixel_size_nm**2
-        with whole_file(file) as partial_file:
-            table = pd.concat(tables, ignore_index=True)
-            table.assign(field=field, area_nm2=area_nm2, **dict(zip(TRIAL, trial, strict=True))).to_csv(
-                partial_file, index=False
-            )
-    return pd.read_csv(file)
+        filtered = {}
+        if not set(FILTERS).isdisjoint(missing):
+            filtered = _filters(specimen, material, dose, tuning_fields, seed, *scale.values())
+        by = methods(networks, filtered, finder=finder, pixel_size_nm=pixel_size_nm)
+        frames = exposed(transmission, dose_e_per_px=dose, rng=field_rng(seed, stem, "exposures"))
+    for name in missing:
+        table = beside_truth(by[name](*frames), truth, pixel_size_nm=pixel_size_nm)
+        told = {"field": field, "method": name} | dict(zip(TRIAL, trial, strict=True))
+        with whole_file(files[name]) as partial_file:
+            table.assign(**told).to_csv(partial_file, index=False)
+    return pd.concat([pd.read_csv(file) for file in files.values()], ignore_index=True)
 
 
 @lru_cache

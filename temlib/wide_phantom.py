@@ -18,8 +18,8 @@ PIXEL_SIZE_NM = (1.0, 6.0)
 MOST_PARTICLES = 250
 LAYOUTS = {"scattered": 0.3, "chains": 0.25, "heaps": 0.25, "monolayer": 0.14, "empty": 0.06}
 USUAL_SHARE = 0.88  # of the fields whose particles are mostly round, and about as large and dark as the paper's
-# Fresnel fringes: 14 nm from its particles, the film of the paper's frames is 5 % (val) or 1 % (train) brighter than far
-# away (notebook 08). Networks that had learnt from fringes of less than 10 nm and 1 % were 0.4 dB worse on these frames
+# Fresnel fringes: 14 nm from its particles, the film of the paper's frames is 5 % (val) or 1 % (train) brighter than
+# far away (notebook 08). Networks that had learnt from weaker and narrower ones were 0.4 dB worse on these frames
 FRINGE_NM, FRINGE_STRENGTH, FRINGE_SHARE = (8.0, 60.0), (0.0, 1.8), 0.9
 HOLE_SHARE, BAR_SHARE = 0.08, 0.03  # of the fields that show the edge of a hole, or of a grid bar
 
