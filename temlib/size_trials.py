@@ -14,8 +14,9 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from skimage.io import imread
 
-from temlib import camera, particles, phantom, second_phantom, sizing
 from temlib import measure as measuring_code
+from temlib import particles, phantom, second_phantom, sizing
+from temlib.camera import ONEVIEW_BIN8
 from temlib.exposed_images import binned_mask, particles_in, transmission_of
 from temlib.inference import denoise_image, fingerprint
 from temlib.measure import BLUR_PX, MARGIN_PX, measure, measure_denoised
@@ -119,7 +120,7 @@ def gaps_nm(ones, others, pixel_size_nm):
     return centres_nm - np.add.outer(ones[:, 2], others[:, 2]) / 2
 
 
-def with_physics(truth, *, dose_e_per_px, pixel_size_nm):
+def with_physics(truth, *, dose_e_per_px, pixel_size_nm, camera=ONEVIEW_BIN8):
     """The true particles with what one exposure can tell of them.
 
     Parameters
@@ -127,6 +128,7 @@ def with_physics(truth, *, dose_e_per_px, pixel_size_nm):
     truth : pandas.DataFrame
         row_px, col_px, diameter_nm and transmission, the one in the centre.
     dose_e_per_px, pixel_size_nm : float
+    camera : Camera
 
     Returns
     -------
@@ -146,8 +148,8 @@ def with_physics(truth, *, dose_e_per_px, pixel_size_nm):
         shape = np.ceil((spheres[near, :2] + spheres[near, 2:3] / 2).max(axis=0) + MARGIN_PX - low).astype(int)
         moved = spheres[near] - [*low, 0, 0]
         film = [dose_e_per_px, 0, 0]
-        bounds.append(sizing.bound(moved, film, shape, camera.ONEVIEW_BIN8, blur_px=BLUR_PX)[0, 2] * pixel_size_nm)
-    options = {"dose_e_per_px": dose_e_per_px, "pixel_size_nm": pixel_size_nm, "camera": camera.ONEVIEW_BIN8}
+        bounds.append(sizing.bound(moved, film, shape, camera, blur_px=BLUR_PX)[0, 2] * pixel_size_nm)
+    options = {"dose_e_per_px": dose_e_per_px, "pixel_size_nm": pixel_size_nm, "camera": camera}
     return truth.assign(
         gap_nm=gaps.min(axis=1, initial=np.inf), d_prime=detectabilities(truth, **options), bound_nm=bounds
     )
@@ -170,7 +172,7 @@ def methods(networks, filtered, *, finder, pixel_size_nm):
     dict of str to callable
         From (first, second, hde), each (M, N) [e-/px], to the table of `measure.measure`.
     """
-    options = {"pixel_size_nm": pixel_size_nm, "camera": camera.ONEVIEW_BIN8}
+    options = {"pixel_size_nm": pixel_size_nm, "camera": ONEVIEW_BIN8}
     find = partial(denoise_image, network=networks[finder])
 
     def once(first, second, hde):
@@ -195,7 +197,7 @@ def methods(networks, filtered, *, finder, pixel_size_nm):
 def exposed(transmission, *, dose_e_per_px, rng):
     """Two exposures (see `trials.expose`) and the HDE image of a field, on the scale of these; (M, N) [e-/px] each."""
     twice = [expose(transmission, "clipped", dose_e_per_px=dose_e_per_px, rng=rng) for _ in range(2)]
-    spread = np.sqrt(camera.ONEVIEW_BIN8.excess_factor * transmission / HDE_E_PER_PX)
+    spread = np.sqrt(ONEVIEW_BIN8.excess_factor * transmission / HDE_E_PER_PX)
     return *twice, dose_e_per_px * (transmission + spread * rng.standard_normal(transmission.shape))
 
 
