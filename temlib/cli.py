@@ -1,4 +1,4 @@
-"""The command line: `temlib simulate | fetch | index | denoise | measure | adapt | bench`.
+"""The command line: `temlib simulate | fetch | index | denoise | adapt | measure | validate | bench`.
 
 Exit status of every command: 0 all done, 1 some inputs refused (each with its sentence),
 2 nothing usable or wrong usage.
@@ -324,6 +324,46 @@ def measure(
                 raise typer.Exit(130)
     if failed:
         raise typer.Exit(1 if tables else 2)
+
+
+@app.command()
+def validate(
+    folder: Annotated[Path, typer.Argument(help="Sets of one HDE and its LDE frames of one field, in any subfolders.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Receives validation.csv and the particles behind it.")
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="best|fast|CARD", help="With which particles are found in LDE frames.")
+    ] = "best",
+):
+    """How wrong are diameters in your own LDE frames, by your own HDE frames?"""
+    from tqdm import tqdm
+
+    from temlib import networks
+    from temlib.measuring import workers
+    from temlib.validation import validate as compare
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with _one_sentence(), workers() as pool, tqdm(unit="field", delay=1, disable=None) as bar:
+
+        def progress(count, total):
+            bar.total = total
+            bar.update(count - bar.n)
+
+        table, refusals = compare(folder, networks.load(model), output, each=pool.map, progress=progress)
+    for sentence in refusals:
+        _refuse(sentence)
+    names = {
+        "n": "particles",
+        "false_per_field": "invented a field",
+        "bias_nm": "bias (nm)",
+        "spread_nm": "spread (nm)",
+    }
+    columns = ["method", "d_prime", "n", "found", "bias_nm", "spread_nm", "coverage", "false_per_field"]
+    print(table[columns].rename(columns=names).round(2).to_string(index=False))
+    print(f"{output / 'validation.csv'}: diameters of LDE frames against those of the HDE frames of the same fields")
+    if refusals:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -5,6 +5,7 @@ import os
 import signal
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,14 @@ from temlib.frame_noise import camera_of_frame, gain_of_frame
 from temlib.inference import denoise_image
 from temlib.inputs import stem_of
 from temlib.measure import COLUMNS, measure, measure_denoised
-from temlib.movies import denoised_by, digest, open_movie
+from temlib.movies import digest, marks_of, open_movie
 from temlib.paths import whole_file
 from temlib.provenance import versions
 
 FARTHEST_DIAMETERS = 0.5  # that a particle moves from one image to the next, of the median diameter
 LOST_IMAGES = 3  # in which a particle may be missing
+ERRORS = Path(__file__).parent / "weights" / "diameter_errors.csv"  # the study's 09_calibration
+ONCE = "raw"  # the method of the table of errors that fits raw frames
 KEYS = ["image", "time_s", "particle"]
 
 
@@ -58,7 +61,8 @@ def measure_file(path, network, *, each=map, overlay=None, progress=None):
     movie = open_movie(path)
     pixel_nm = _square_pixel_nm(movie)
     measured, camera, notes = _how(movie, network, pixel_nm, each)
-    model, total, tables = denoised_by(movie) or network.name, movie.shape[0], []
+    marks, total, tables = marks_of(movie), movie.shape[0], []
+    model = network.name if marks is None else marks.get("denoised_by", "unknown")
     try:
         for number, image in enumerate(movie.read()):
             shown, table = measured(image)
@@ -84,7 +88,7 @@ def measure_file(path, network, *, each=map, overlay=None, progress=None):
         "measured_images": len(tables),
         "pixel_size_nm": pixel_nm,
         "unit": movie.about.unit,
-        "denoised_by": denoised_by(movie),
+        "denoised_by": marks and marks.get("denoised_by"),
         "camera": camera,
         "notes": [*movie.notes, *notes],
     }
@@ -120,11 +124,20 @@ def _how(movie, network, pixel_nm, each):
     """
     camera, notes, electrons = {}, [], movie.about.unit == "e-"
     options = {"pixel_size_nm": pixel_nm, "each": each}
-    if denoised_by(movie) is not None:
-        said = "errors and d' are the best that the raw frame of a OneView allows; measure the raw frame for its own"
-        notes.append(f"it is denoised, so {said}" if electrons else "it is denoised, in counts: it tells no errors")
-        known = ONEVIEW_BIN8 if electrons else None
-        return lambda image: ([image], measure_denoised(image, camera=known, **options)), camera, notes
+    if (marks := marks_of(movie)) is not None:
+        known, card = ONEVIEW_BIN8 if electrons else None, marks.get("card_sha256")
+        said = "it is denoised: its errors are those that its network's outputs had in simulation, d' that of a OneView"
+        if not electrons:
+            said = "it is denoised and in counts, so it tells no errors: measure the raw frame"
+        elif card not in pd.read_csv(ERRORS)["card_sha256"].to_numpy():
+            said = "it is denoised by a network whose errors are not known: measure the raw frame"
+        notes.append(said)
+
+        def as_shown(image):
+            table = measure_denoised(image, camera=known, **options)
+            return [image], with_stated_errors(table, card)
+
+        return as_shown, camera, notes
 
     def measured(image):
         denoised = denoise_image(image, network)
@@ -133,7 +146,7 @@ def _how(movie, network, pixel_nm, each):
         per_e, known = camera["unit_per_e"], Camera(**camera["fitted"])
         how = {"camera": known, "clipped": camera["clipped"], **options}
         table = measure(image / per_e, denoised / per_e, **how)
-        return [image, denoised], table.assign(background=table["background"] * per_e)
+        return [image, denoised], with_stated_errors(table.assign(background=table["background"] * per_e))
 
     return measured, camera, notes
 
@@ -149,6 +162,31 @@ def _camera(raw, denoised, electrons, notes):
         camera, clipped = camera_of_frame(raw / per_e, denoised / per_e)
     fitted = {name: float(value) for name, value in asdict(camera).items()}
     return {"unit_per_e": per_e, "fitted": fitted | {"segment_width_px": camera.segment_width_px}, "clipped": clipped}
+
+
+def with_stated_errors(table, card_sha256=None):
+    """Standard errors as they proved in simulation: those of the fits, times what their 90 % intervals lack.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `measure`.
+    card_sha256 : str, optional
+        Of the network whose output was fitted; none for raw frames.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With NaN for the errors of a network that was not tried.
+    """
+    known = pd.read_csv(ERRORS)
+    chosen = known["method"] == ONCE if card_sha256 is None else known["card_sha256"] == card_sha256
+    known = known[chosen].sort_values("least_d_prime")
+    if known.empty:
+        return table.assign(diameter_error_nm=np.nan)
+    place = np.searchsorted(known["least_d_prime"], table["d_prime"].astype(float), side="right") - 1
+    factor = known["factor"].to_numpy()[np.clip(place, 0, None)]
+    return table.assign(diameter_error_nm=table["diameter_error_nm"] * factor)
 
 
 def linked(table, *, pixel_size_nm):

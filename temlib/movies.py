@@ -240,23 +240,23 @@ def digest(movie):
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def denoised_by(movie):
-    """The network that temlib has denoised a movie with, by its metadata or the marks at the beginning of the file.
+def marks_of(movie):
+    """What temlib wrote into a file that it denoised: in its metadata, or at its beginning.
 
     Returns
     -------
-    str or None
-        None for raw images; "" where only the file's name says that it is denoised.
+    dict or None
+        denoised_by and card_sha256, the network's; None for raw images; empty where only the file's name tells.
     """
     if "Denoised" in movie.metadata:
-        return str(movie.metadata["Denoised"].get("denoised_by", ""))
+        return dict(movie.metadata["Denoised"])
     if movie.path.is_file():
         with open(movie.path, "rb") as file:
             start = file.read(2**16)
         for code in ("latin-1", "utf-16-be", "utf-16-le"):
-            if mark := re.search(r"denoised_by = ([^\0\r\n]+)", start.decode(code, "ignore")):
-                return mark[1].strip()
-    return "" if is_output(movie.path) else None
+            if marks := dict(re.findall(r"(denoised_by|card_sha256) = ([\w.-]+)", start.decode(code, "ignore"))):
+                return marks
+    return {} if is_output(movie.path) else None
 
 
 def refuse_denoised(movie):
@@ -266,7 +266,7 @@ def refuse_denoised(movie):
     ------
     TemlibError
     """
-    if denoised_by(movie) is not None:
+    if marks_of(movie) is not None:
         raise TemlibError(
             f"{movie.path.name} was denoised by temlib: raw frames are needed. Give the file that it was made from."
         )

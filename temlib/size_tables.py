@@ -15,7 +15,7 @@ SIZES_NM = np.array([30.0, 40, 50, 63, 80, 100, 126, 159, 200])
 D_PRIMES = np.array([0.0, 1, 2, 3, 4, 5, 6, 8, 12, 100])
 GAPS_NM = np.array([-20.0, -10, 0, 10, 20, 30, 40])
 ALONE_NM = 10.0  # a particle whose nearest rim is farther is alone
-MOST_D_PRIME = 12.0  # of a threshold
+MOST_D_PRIME = 12  # of a threshold
 SURE = 6.0  # d' from which the aims hold
 CLASSES = (3.0, 5.0, 8.0, 15.0)  # of measured d', for the calibration of standard errors
 LEAST = 5  # particles of which a median is told
@@ -148,9 +148,7 @@ def froc(rows, areas_nm2, by):
         false = np.sort(group.loc[counts, "d_prime"].to_numpy())[::-1]
         sure = group[group["true_d_prime"] >= SURE]
         scores = np.where(sure["kind"] == "matched", sure["d_prime"], -np.inf)
-        levels = np.unique(
-            np.concatenate([[0.0], false, np.quantile(group["d_prime"].dropna(), np.linspace(0, 1, 60))])
-        )
+        levels = np.unique(np.concatenate([false, np.arange(10 * MOST_D_PRIME + 1) / 10]))
         number = np.searchsorted(-false, -levels, side="right")
         parts.append(
             pd.DataFrame(

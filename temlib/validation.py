@@ -1,0 +1,114 @@
+"""Diameters of your own LDE frames against those of your own HDE frames: what `temlib validate` does."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from temlib import size_tables
+from temlib.camera import ONEVIEW_BIN8
+from temlib.dataset import prepare
+from temlib.errors import TemlibError
+from temlib.fields import index_folder
+from temlib.film import film_level
+from temlib.frame_noise import camera_of_frame
+from temlib.inference import denoise_image
+from temlib.measure import measure, measure_denoised
+from temlib.measuring import with_stated_errors
+from temlib.paths import load_npz, whole_file
+from temlib.size_trials import ONCE, beside_truth, with_physics
+
+LEAST_CONTRAST, MOST_CONTRAST = 0.03, 0.99  # of a reference particle, whose d' is told from it
+
+
+def validate(folder, network, out_dir, *, each=map, progress=None):
+    """Compare what is measured in LDE frames with the HDE frames of the same fields.
+
+    Parameters
+    ----------
+    folder : path
+        Sets of one HDE and its LDE frames, see `fields.index_folder`.
+    network : networks.Network
+    out_dir : Path
+        Receives pairs/<field>.npz, validation_particles.csv and validation.csv.
+    each : callable
+        `map`, or that of a pool of processes.
+    progress : callable, optional
+        `progress(done, total)` after each field.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        Of `size_tables.errors`, a row a method ("raw": fitted to the raw LDE frame; the network's name: to its output)
+        and class of the d_prime that they have; with false_per_field, significant ones where the HDE frame shows none,
+        in a field of the paper's size.
+    refusals : list of str
+        A sentence for each set that is left out.
+
+    Raises
+    ------
+    TemlibError
+        If no set is of use.
+    """
+    pairs, refusals = index_folder(folder)
+    prepared = prepare(pairs, out_dir, ONEVIEW_BIN8, refusals.append)
+    rows, area_nm2 = [], 0.0
+    for done, field in enumerate(prepared["field"], 1):
+        pair = load_npz(Path(out_dir) / "pairs" / f"{field}.npz")
+        if reason := _of_no_use(pair):
+            refusals.append(f"{field} is left out: {reason}")
+        else:
+            rows.append(_one_field(field, pair, network, each))
+            area_nm2 += pair["lde"].size * float(pair["pixel_size_nm"]) ** 2
+        if progress:
+            progress(done, len(prepared))
+    if not rows:
+        raise TemlibError(f"No set of {folder} can be measured: {' '.join(refusals)}")
+    rows = pd.concat(rows, ignore_index=True)
+    table = _table(rows, area_nm2)
+    for name, contents in (("validation_particles", rows), ("validation", table)):
+        with whole_file(Path(out_dir) / f"{name}.csv") as partial:
+            contents.to_csv(partial, index=False, float_format="%.5g")
+    return table, refusals
+
+
+def _of_no_use(pair):
+    """Why nothing can be measured in a prepared set; empty if it can."""
+    if not np.isfinite(pair["pixel_size_nm"]):
+        return "its LDE frames have no square pixels of known size, which diameters need"
+    if not pair["aligned"]:
+        return "its HDE and LDE frames could not be aligned, so their particles cannot be told from each other"
+    return ""
+
+
+def _one_field(field, pair, network, each):
+    """What is found in every LDE frame of a field, beside what its HDE frame shows."""
+    pixel_nm, hde = float(pair["pixel_size_nm"]), pair["hde"] / pair["hde_background_e"]
+    options, tables = {"pixel_size_nm": pixel_nm, "each": each}, []
+    reference = measure_denoised(hde, **options)
+    reference = reference[reference["contrast"].between(LEAST_CONTRAST, 1) & ~reference["at_border"].astype(bool)]
+    reference = reference.assign(shape="HDE", transmission=1 - reference["contrast"].clip(upper=MOST_CONTRAST))
+    for number, raw in enumerate(pair["lde"]):
+        denoised = denoise_image(raw, network)
+        camera, clipped = camera_of_frame(raw, denoised)
+        camera = camera or ONEVIEW_BIN8
+        film_e = film_level(denoised).item()
+        truth = with_physics(reference, dose_e_per_px=film_e, pixel_size_nm=pixel_nm, camera=camera)
+        found = {ONCE: with_stated_errors(measure(raw, denoised, camera=camera, clipped=clipped, **options))}
+        shown = measure_denoised(denoised, camera=camera, **options)
+        found[network.name] = with_stated_errors(shown, network.card_sha256)
+        for method, table in found.items():
+            inside = table[~table["at_border"].astype(bool)]
+            beside = beside_truth(inside, truth, pixel_size_nm=pixel_nm)
+            tables.append(beside.assign(field=field, exposure=number, film_e_per_px=film_e, method=method))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _table(rows, area_nm2):
+    """Errors by method and class of d', with what is invented in a field of the paper's size."""
+    classes = pd.cut(rows["true_d_prime"], [0, 3, 6, np.inf], labels=["below 3", "3 to 6", "6 and more"])
+    table = size_tables.errors(rows.assign(d_prime=classes).sort_values("d_prime"), ["method", "d_prime"], seed=0)
+    sure = rows["significant"].astype("boolean").fillna(False)
+    invented = rows[(rows["kind"] == "invented") & sure].groupby("method").size()
+    per_field = size_tables.BEAM_FIELD_NM**2 / area_nm2
+    return table.assign(false_per_field=table["method"].map(invented).fillna(0) * per_field)

@@ -1,0 +1,179 @@
+"""`temlib measure` on files as cameras and temlib write them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from PIL import Image
+from typer.testing import CliRunner
+
+from temlib import measuring, sizing
+from temlib.camera import ONEVIEW_BIN8, expose
+from temlib.cli import app
+from temlib.errors import TemlibError
+from temlib.frame_noise import camera_of_frame, gain_of_frame
+from temlib.frames import write_gatan_tiff
+from temlib.networks import load
+
+PIXEL_NM, DOSE_E_PER_PX, SHAPE = 3.0, 8.0, (128, 160)
+# row, column, diameter [px] and absorption [1/px]
+SPHERES = np.array([[40.0, 45, 30, 0.04], [84, 108, 26, 0.05]])
+
+
+def counts(spheres=SPHERES, seed=2):
+    image = sizing.expected(spheres, [1, 0, 0], SHAPE, blur_px=0.5)
+    return expose(image, dose_e_per_px=DOSE_E_PER_PX, camera=ONEVIEW_BIN8, rng=np.random.default_rng(seed))
+
+
+def gatan(path, seed=2, **changes):
+    told = {"pixel_size_nm": PIXEL_NM, "exposure_s": 0.003, "counts_per_e": ONEVIEW_BIN8.counts_per_e} | changes
+    write_gatan_tiff(path, counts(seed=seed), **told)
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["measure", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def fast():
+    return load("fast")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("measured")
+    result = run(
+        gatan(folder / "raw.tif"), "-o", folder / "out" / "particles.csv", "--model", "fast", "--overlay", "png"
+    )
+    assert result.exit_code == 0, result.stderr
+    return folder / "out"
+
+
+@pytest.mark.parametrize("number", range(len(SPHERES)))
+def test_the_spheres_of_a_raw_frame_are_in_the_table(measured, number):
+    table = pd.read_csv(measured / "particles.csv")
+    sphere = SPHERES[number]
+    row = table.loc[np.hypot(table["row_px"] - sphere[0], table["col_px"] - sphere[1]).idxmin()]
+    assert abs(row["diameter_nm"] - sphere[2] * PIXEL_NM) < 8
+    assert row["file"] == "raw.tif" and row["significant"] and not row["at_border"]
+
+
+def test_the_table_says_where_it_comes_from(measured):
+    about = json.loads((measured / "particles.csv.json").read_text())
+    assert about["particles_found_by"]["name"] == "fast"
+    [file] = about["inputs"]
+    assert file["pixel_size_nm"] == pytest.approx(PIXEL_NM) and file["camera"]["clipped"]
+    assert file["images"] == file["measured_images"] == 1
+
+
+def test_the_overlay_shows_raw_beside_denoised(measured):
+    picture = Image.open(measured / "raw_overlay.png")
+    times = round(900 / SHAPE[1])
+    assert picture.width == 2 * times * SHAPE[1] + 8 and picture.mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"), [({"pixel_size_nm": None}, "no pixel size"), ({"pixel_size_nm": (3.0, 4.0)}, "square")]
+)
+def test_what_has_no_length_is_refused_in_a_sentence(tmp_path, changes, said):
+    result = run(gatan(tmp_path / "raw.tif", **changes), "-o", tmp_path / "particles.csv", "--model", "fast")
+    assert result.exit_code == 2 and said in result.stderr and result.stderr.count("error:") == 1
+    assert not (tmp_path / "particles.csv").exists()
+
+
+def test_counts_are_measured_by_the_electrons_that_their_noise_implies(tmp_path, fast):
+    in_counts = gatan(tmp_path / "counts.tif", counts_per_e=None)
+    table, record = measuring.measure_file(in_counts, fast)
+    other, _ = measuring.measure_file(gatan(tmp_path / "electrons.tif"), fast)
+    assert "its unit is counts" in record["notes"][-1]
+    np.testing.assert_allclose(table["diameter_nm"][:2], other["diameter_nm"][:2], atol=3)
+    assert table["background"][0] == pytest.approx(DOSE_E_PER_PX * ONEVIEW_BIN8.counts_per_e, rel=0.05)
+
+
+def test_what_temlib_denoised_is_measured_as_such(tmp_path, fast):
+    assert CliRunner().invoke(app, ["denoise", str(gatan(tmp_path / "a.tif")), "-o", str(tmp_path)]).exit_code == 0
+    table, record = measuring.measure_file(tmp_path / "a_denoised.tif", fast)
+    assert record["denoised_by"] == "best" and "denoised" in record["notes"][-1]
+    assert np.hypot(table["row_px"] - 40, table["col_px"] - 45).min() < 2
+    assert np.isfinite(table["edge_width_nm"]).all()
+
+
+def movie(path, n=3):
+    moved = [SPHERES + np.array([0, 2 * i, 0, 0]) for i in range(n)]
+    stack = np.stack([counts(spheres, seed=i) for i, spheres in enumerate(moved)])
+    tifffile.imwrite(path, stack, imagej=True, resolution=(1e3 / PIXEL_NM,) * 2, metadata={"unit": "um", "axes": "TYX"})
+    return path
+
+
+def test_particles_of_a_movie_keep_their_number(tmp_path, fast):
+    table, record = measuring.measure_file(movie(tmp_path / "movie.tif"), fast)
+    assert record["images"] == 3 and list(table["image"].unique()) == [0, 1, 2]
+    for sphere in SPHERES:
+        tracks = [
+            table.loc[np.hypot(t["row_px"] - sphere[0], t["col_px"] - sphere[1] - 2 * i).idxmin(), "particle"]
+            for i, t in table.groupby("image")
+        ]
+        assert tracks[0] > 0 and set(tracks) == {tracks[0]}
+
+
+def test_what_was_measured_before_an_interruption_is_kept(tmp_path, fast):
+    def stop(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    table, record = measuring.measure_file(movie(tmp_path / "movie.tif"), fast, progress=stop)
+    assert record["measured_images"] == 2 and set(table["image"]) == {0, 1}
+    assert "2 of 3 images" in record["notes"][-1]
+
+
+def test_a_particle_that_is_missing_for_an_image_is_linked():
+    places = {0: [(10.0, 10), (50, 80)], 1: [(50.5, 80)], 2: [(11, 11), (51, 80)]}
+    rows = [(i, row, col, 60.0, True) for i, found in places.items() for row, col in found]
+    table = pd.DataFrame(rows, columns=["image", "row_px", "col_px", "diameter_nm", "significant"])
+    table.loc[len(table)] = (2, 90.0, 20.0, 60.0, False)
+    linked = measuring.linked(table, pixel_size_nm=3.0)
+    first, second = linked["particle"][0], linked["particle"][1]
+    assert list(linked["particle"]) == [first, second, second, first, second, 0] and first != second
+
+
+def test_the_camera_of_one_frame_is_the_one_that_took_it():
+    flat = np.ones((256, 320))
+    raw = expose(flat, dose_e_per_px=5.0, camera=ONEVIEW_BIN8, rng=np.random.default_rng(0)) / ONEVIEW_BIN8.counts_per_e
+    camera, clipped = camera_of_frame(raw, np.full(flat.shape, 5.0))
+    assert clipped and camera.segment_width_px == 32
+    assert camera.white_counts == pytest.approx(ONEVIEW_BIN8.white_counts, rel=0.05)
+    assert camera.segment_counts == pytest.approx(ONEVIEW_BIN8.segment_counts, rel=0.1)
+
+
+def test_a_frame_with_less_noise_than_electrons_has_no_camera():
+    rng = np.random.default_rng(0)
+    raw = rng.normal(20, 2.0, (128, 160))  # Poisson's would be 4.5
+    assert camera_of_frame(raw, np.full(raw.shape, 20.0)) == (None, False)
+    # variance 4 = gain x mean 20 x the OneView's excess factor
+    gain = 4 / 20 / ONEVIEW_BIN8.excess_factor
+    assert gain_of_frame(raw, np.full(raw.shape, 20.0)) == pytest.approx(gain, rel=0.05)
+
+
+def test_whole_electrons_are_counted():
+    raw = np.random.default_rng(0).poisson(5.0, (64, 96)).astype(float)
+    camera, clipped = camera_of_frame(raw, np.full(raw.shape, 5.0))
+    assert not clipped and camera.excess_factor == 1 and camera.white_counts == 0
+
+
+def test_standard_errors_are_multiplied_by_the_class_of_d_prime(tmp_path, monkeypatch):
+    file = tmp_path / "errors.csv"
+    file.write_text("method,card_sha256,least_d_prime,factor,n\nraw,,5,2,9\nraw,,8,1.5,9\nbest,abc,0,3,9\n")
+    monkeypatch.setattr(measuring, "ERRORS", file)
+    table = pd.DataFrame({"diameter_error_nm": [1.0, 1, 1], "d_prime": [3.0, 7, 20]})
+    assert list(measuring.with_stated_errors(table)["diameter_error_nm"]) == [2, 2, 1.5]
+    assert list(measuring.with_stated_errors(table, "abc")["diameter_error_nm"]) == [3, 3, 3]
+    assert measuring.with_stated_errors(table, "def")["diameter_error_nm"].isna().all()
+
+
+def test_a_file_that_is_no_frame_is_refused(tmp_path, fast):
+    (tmp_path / "a.tif").write_bytes(b"no image")
+    with pytest.raises(TemlibError, match=r"a\.tif"):
+        measuring.measure_file(tmp_path / "a.tif", fast)

@@ -1,0 +1,78 @@
+"""Fields of spheres, what is true of them, and how found ones are put beside."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from temlib import size_trials, sizing
+from temlib.camera import ONEVIEW_BIN8
+
+SCALE = {"size_px": 128, "pixel_size_nm": 3.0}
+
+
+def particles(*rows):
+    columns = ["row_px", "col_px", "diameter_nm", "transmission", "contrast", "diameter_error_nm", "edge_width_nm"]
+    return pd.DataFrame([(*row, 0.5, 0.5, 1.0, 3.0) for row in rows], columns=columns).assign(shape="sphere")
+
+
+def test_gaps_are_from_rim_to_rim():
+    # centres 30 px = 90 nm apart, radii 20 and 30 nm; and an overlap
+    assert size_trials.gaps_nm([(0, 0, 40)], [(0, 30, 60), (10, 0, 40)], 3.0) == pytest.approx(np.array([[40, -10]]))
+
+
+def test_a_field_is_made_of_its_arguments_and_its_spheres_are_dark():
+    (one, truth), (again, _), (other, _) = (
+        size_trials.sized_field(1, index, material="FeNi", **SCALE) for index in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other) and one.shape == (128, 128)
+    for particle in truth.itertuples():
+        centre = one[round(particle.row_px), round(particle.col_px)]
+        assert centre < particle.transmission + 0.2
+
+
+def test_an_empty_field_has_film_only():
+    film, truth = size_trials.empty_field(1, 0, material="none", **SCALE)
+    assert truth.empty and abs(film.mean() - 1) < 0.01 and film.std() < 0.03
+
+
+def test_the_bound_of_a_lone_sphere_is_that_of_sizing():
+    truth = particles((60.0, 50.0, 90.0))
+    [row] = size_trials.with_physics(truth, dose_e_per_px=5.0, pixel_size_nm=3.0).to_dict("records")
+    absorption = np.log(2) / 30  # transmission 0.5 through 30 px
+    sphere = [[25.0, 25, 30, absorption]]
+    bound = sizing.bound(sphere, [5.0, 0, 0], (51, 51), ONEVIEW_BIN8, blur_px=0.5)[0, 2] * 3
+    assert row["bound_nm"] == pytest.approx(bound, rel=0.02) and np.isinf(row["gap_nm"])
+
+
+def test_found_and_true_ones_are_told_from_each_other():
+    truth = particles((20.0, 20, 60), (20, 80, 60), (80, 80, 60), (92, 80, 60)).drop(columns="contrast")
+    # the first found, the second missed, the last two as one, something where nothing is
+    found = particles((21.0, 20, 66), (86, 80, 100), (100, 20, 45))
+    table = size_trials.beside_truth(found, truth, pixel_size_nm=3.0)
+    assert sorted(table["kind"]) == ["invented", "matched", "matched", "merged", "missed"]
+    first = table[table["true_col_px"] == 20].iloc[0]
+    assert first["error_nm"] == 6 and first["centre_error_nm"] == 3
+
+
+def test_without_particles_all_is_invented():
+    table = size_trials.beside_truth(particles((21.0, 20, 66)), size_trials.NOTHING, pixel_size_nm=3.0)
+    assert list(table["kind"]) == ["invented"] and table["error_nm"].isna().all()
+
+
+def test_the_two_exposures_and_the_long_one_have_one_scale():
+    flat = np.full((96, 160), 0.8)
+    first, second, hde = size_trials.exposed(flat, dose_e_per_px=20.0, rng=np.random.default_rng(0))
+    assert not np.array_equal(first, second)
+    assert [image.mean() for image in (first, second, hde)] == pytest.approx([16, 16, 16], rel=0.01)
+    assert hde.std() == pytest.approx(20 * np.sqrt(0.8 * ONEVIEW_BIN8.excess_factor / 70400), rel=0.05)
+
+
+def test_what_was_measured_once_is_not_measured_again(tmp_path, monkeypatch):
+    options = {"folder": tmp_path, "cards": {"fast": "fast"}, "finder": "fast", "tuning_fields": 0, "seed": 1}
+    options |= {"size_px": 96, "pixel_size_nm": 3.0}
+    trial = ("sized", "FeNi", 0, 10.0)
+    before = size_trials.measured(trial, **options)
+    assert set(before["method"]) == {"fast", "raw", "raw_twice", "hde"}
+    monkeypatch.setattr(size_trials, "exposed", lambda *a, **k: pytest.fail("measured again"))
+    pd.testing.assert_frame_equal(size_trials.measured(trial, **options), before)
