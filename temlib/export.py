@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from temlib.film import film_level
 from temlib.paths import whole_file
-from temlib.plain_unet import gflop
+from temlib.plain_unet import PlainUNet, gflop
 from temlib.provenance import sha256
 
 HIT = 10.0  # in units of the film's level: what is brighter, X-ray hits, would stretch the integers' ranges
@@ -30,12 +30,13 @@ def export(network, card_file, card, *, frames=None):
 
     Parameters
     ----------
-    network : plain_unet.PlainUNet
+    network : plain_unet.PlainUNet or other torch.nn.Module
         Its weights are stored in half precision, and whatever else is written has these.
     card_file : path
         The card's path, `<name>.json`.
     card : dict
-        What a user must know: training ranges, seed, versions, quality, limits.
+        What a user must know: training ranges, seed, versions, quality, limits; of a network that is no PlainUNet
+        also stride_px and halo_px.
     frames : ndarray of shape (n, M, N), optional
         Counts or electrons. If given, OpenVINO's files compute in 8-bit integers, in the ranges
         that these frames need; edges must be multiples of the network's stride.
@@ -46,12 +47,17 @@ def export(network, card_file, card, *, frames=None):
     model = converted(network)
     if frames is not None:
         model = quantised(model, frames)
+    shape = {}
+    if isinstance(network, PlainUNet):
+        shape = {
+            "architecture": {"stem": network.stem, "widths": list(network.widths), "depth": network.depth},
+            "gflop_512": round(gflop(network, 512), 2),
+            "stride_px": network.stride_px,
+            "halo_px": network.halo_px,
+        }
     card = {
-        "architecture": {"stem": network.stem, "widths": list(network.widths), "depth": network.depth},
+        **shape,
         "parameters": sum(p.numel() for p in network.parameters()),
-        "gflop_512": round(gflop(network, 512), 2),
-        "stride_px": network.stride_px,
-        "halo_px": network.halo_px,
         "precision": "fp32" if frames is None else "int8",
         "normalisation": "frames over temlib.film.film_level; what comes out, times the level and film_scale",
         **card,

@@ -20,7 +20,7 @@ from temlib.provenance import sha256
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = ("best", "fast")
-NEEDED = ("architecture", "stride_px", "halo_px", "sha256")  # of a card
+NEEDED = ("stride_px", "halo_px", "sha256")  # of a card
 SHAPES = 2  # for which a network stays compiled; one of 1536 x 1536 takes half a gigabyte
 
 
@@ -91,7 +91,7 @@ def load(model="best", *, threads=None):
                 f"{file.name} {'is not the file that' if file.is_file() else 'is missing, which'} {card_file.name} "
                 "names: bring card and weights of one training together."
             )
-    if _has_cuda():
+    if _has_cuda() and "architecture" in card:  # of other networks there is OpenVINO's file alone
         return _on_gpu(card_file, card)
     return _on_cpu(card_file, card, threads)
 
