@@ -160,6 +160,9 @@ def adapt(
     shipped_file = networks.card_path(model)
     shipped = networks.load(model)
     weights = networks.weights_file(shipped_file, shipped.card, ".safetensors")
+    if "architecture" not in shipped.card:
+        known = " or ".join(networks.SHIPPED)
+        raise ModelFileError(f"{shipped_file.name} describes no network that can be adapted: give {known}.")
     if len({f.unit for f in [*fields, *(kept_aside or ())]}) > 1:
         raise TemlibError(
             "Some frames are in electrons and some in counts: frames of one camera in one unit are needed. Adapt to "

@@ -21,7 +21,7 @@ from test_fresh_noise import cameras  # noqa: E402
 from temlib import adapt, camera, filters, networks, noise2noise, repeat_score  # noqa: E402
 from temlib.camera import ONEVIEW_BIN8  # noqa: E402
 from temlib.cli import app  # noqa: E402
-from temlib.errors import TemlibError  # noqa: E402
+from temlib.errors import ModelFileError, TemlibError  # noqa: E402
 from temlib.export import export  # noqa: E402
 from temlib.fresh_noise import expose  # noqa: E402
 from temlib.inference import denoise_image  # noqa: E402
@@ -344,6 +344,15 @@ def test_a_network_that_did_not_become_better_keeps_its_weights_and_says_so(
     kept = (tmp_path / "own.safetensors").read_bytes()
     assert kept == tiny_card.with_suffix(".safetensors").read_bytes()
     assert networks.load(tmp_path / "own.json").card["limits"] == "for tests only"
+
+
+def test_a_card_without_an_architecture_cannot_be_adapted(movie, tiny_card, tmp_path):
+    for file in tiny_card.parent.iterdir():
+        shutil.copy(file, tmp_path)
+    card = {key: value for key, value in json.loads(tiny_card.read_text()).items() if key != "architecture"}
+    (tmp_path / tiny_card.name).write_text(json.dumps(card))
+    with pytest.raises(ModelFileError, match="no network that can be adapted"):
+        adapt.adapt([movie], tmp_path / "own.json", model=tmp_path / tiny_card.name, steps=2)
 
 
 def test_fields_that_are_kept_aside_are_scored_and_not_trained_on(movie, known_camera, tiny_card, tmp_path):
