@@ -31,7 +31,7 @@ SURE = 100.0  # square of a particle's absorption in standard errors above which
 DETECTABLE = (
     5.0  # least measured d' that is significant: below it, noise makes more than a few particles a hundred fields
 )
-COLUMNS = ["row_px", "col_px", "diameter_nm", "diameter_error_nm", "contrast", "background", "d_prime"]
+COLUMNS = ["row_px", "col_px", "diameter_nm", "diameter_error_nm", "contrast", "background", "d_prime", "shown"]
 COLUMNS += ["edge_width_nm", "misfit", "touching", "at_border", "significant"]
 
 
@@ -58,10 +58,11 @@ def measure(raw, denoised, *, pixel_size_nm, camera, clipped, exposures=1, each=
     -------
     pandas.DataFrame
         A row a particle, the surest first: its centre, diameter_nm with its standard error, contrast (1 -
-        transmission in the centre), background (the film there [e-/px]), d_prime (see `camera.detectability`),
+        transmission in the centre), background (the film there [e-/px]), d_prime (see `camera.detectability`), shown
+        (the share of its contrast that the denoised image shows: 1 if both agree, less for a bump of the noise),
         edge_width_nm (from 10 to 90 % of what blurs the edge; known only where it is fitted), the misfit of its
         group (see `sizing.Fit`); whether it is touching another one, reaches beyond the frame (at_border), and is
-        significant: d' of 5 or more.
+        significant: d' of 4 or more, of which only the share counts that is shown.
     """
     options = {"camera": camera, "clipped": clipped, "exposures": exposures, "blur_px": BLUR_PX}
     return _each_group(raw, denoised, pixel_size_nm, each, camera=camera, exposures=exposures, options=options)
@@ -113,7 +114,7 @@ def _each_group(image, denoised, pixel_size_nm, each, **how):
     reach = table[["diameter_nm"]].to_numpy() / 2 / pixel_size_nm
     places = table[["row_px", "col_px"]].to_numpy()
     table["at_border"] = ((places < reach) | (places > np.array(np.shape(image)) - 1 - reach)).any(axis=1)
-    table["significant"] = table["d_prime"] >= DETECTABLE
+    table["significant"] = table["d_prime"] * table["shown"].clip(upper=1) >= DETECTABLE
     return table[COLUMNS]
 
 
@@ -183,6 +184,7 @@ def _fitted(windows, spheres, *, film, pixel_size_nm, camera, exposures, options
         errors = sizing.bound(fit.spheres, fit.film, window.shape, camera, blur_px=BLUR_PX)[:, 2]
     else:
         errors = fit.errors[:, 2] * math.sqrt(max(fit.misfit, 1)) if camera else np.nan
+    d_primes, shown = _seen(fit, denoised, others, camera, exposures)
     return pd.DataFrame(
         {
             "row_px": fit.spheres[:, 0],
@@ -191,7 +193,8 @@ def _fitted(windows, spheres, *, film, pixel_size_nm, camera, exposures, options
             "diameter_error_nm": errors,
             "contrast": _contrast(fit.spheres),
             "background": fit.film[0],
-            "d_prime": _d_primes(fit, window.shape, camera, exposures) if camera else np.nan,
+            "d_prime": d_primes,
+            "shown": shown,
             "edge_width_nm": EDGE_WIDTHS * fit.blur_px if blurred else np.nan,
             "misfit": fit.misfit,
             "touching": (_gaps(fit.spheres) + np.diag(np.full(len(fit.spheres), np.inf))).min(axis=1, initial=np.inf)
@@ -237,12 +240,13 @@ def _without_needless(fit, window, options):
     return None
 
 
-def _d_primes(fit, shape, camera, exposures):
-    """d' of each sphere of a fit: against the image in which only it is missing."""
-    with_all = sizing.expected(fit.spheres, fit.film, shape, blur_px=BLUR_PX)
-    found = []
+def _seen(fit, denoised, others, camera, exposures):
+    """Of each sphere, against the image in which only it is missing: d', and the share that the denoised one shows."""
+    with_all = sizing.expected(fit.spheres, fit.film, denoised.shape, blur_px=BLUR_PX)
+    d_primes, shown = [], []
     for k in range(len(fit.spheres)):
-        others = np.delete(fit.spheres, k, axis=0)
-        without = sizing.expected(others, fit.film, shape, blur_px=BLUR_PX)
-        found.append(math.sqrt(exposures) * detectability(without - with_all, with_all, camera))
-    return found
+        without = sizing.expected(np.delete(fit.spheres, k, axis=0), fit.film, denoised.shape, blur_px=BLUR_PX)
+        signal = np.where(others, 0, without - with_all)
+        shown.append(np.sum(signal * (without - denoised)) / max(np.sum(signal**2), np.finfo(float).tiny))
+        d_primes.append(math.sqrt(exposures) * detectability(signal, with_all, camera) if camera else np.nan)
+    return d_primes, shown

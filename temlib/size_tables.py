@@ -4,6 +4,8 @@ Tables in, tables out. Rows are those of `size_trials.beside_truth` with field, 
 intervals are over fields, since the particles of one share its film, its fringes and its noise.
 """
 
+import warnings
+
 import numpy as np
 import pandas as pd
 
@@ -86,7 +88,7 @@ def interval(values, fields, statistic, *, seed):
         return np.nan, np.nan
     members = [values[number == i] for i in range(len(names))]
     rng = np.random.default_rng(seed)
-    with np.errstate(all="ignore"):
+    with warnings.catch_warnings(action="ignore"):  # of draws without a number
         drawn = [
             statistic(np.concatenate([members[i] for i in rng.integers(0, len(names), len(names))]))
             for _ in range(RESAMPLED)
@@ -130,7 +132,7 @@ def froc(rows, areas_nm2, by):
     Parameters
     ----------
     rows : pandas.DataFrame
-        Of particle-bearing and of empty fields; the d' of what is found is its score.
+        Of particle-bearing and of empty fields; the d' of what is found is its score, as far as it is shown.
     areas_nm2 : pandas.Series
         Of all fields together that a method was tried on, in nm^2, by method.
     by : str
@@ -143,11 +145,12 @@ def froc(rows, areas_nm2, by):
         paper's size), recall of true particles of d' of 6 or more.
     """
     parts = []
-    for method, group in rows.groupby(by, sort=False):
+    for method, group in rows.reset_index(drop=True).groupby(by, sort=False):
         counts = (group["kind"] == "invented") & (group["diameter_nm"] >= LARGE_NM) & (group["contrast"] >= DARK)
-        false = np.sort(group.loc[counts, "d_prime"].to_numpy())[::-1]
+        seen = group["d_prime"] * group["shown"].clip(upper=1)
+        false = np.sort(seen[counts].to_numpy())[::-1]
         sure = group[group["true_d_prime"] >= SURE]
-        scores = np.where(sure["kind"] == "matched", sure["d_prime"], -np.inf)
+        scores = np.where(sure["kind"] == "matched", seen[sure.index], -np.inf)
         levels = np.unique(np.concatenate([false, np.arange(10 * MOST_D_PRIME + 1) / 10]))
         number = np.searchsorted(-false, -levels, side="right")
         parts.append(

@@ -40,6 +40,17 @@ def test_flags_say_what_touches_and_what_is_cut(table):
     assert len(table) == len(SPHERES)
 
 
+def test_what_the_denoised_image_does_not_show_is_not_significant():
+    image = sizing.expected(SPHERES[:1], [1, 0, 0], (96, 96), blur_px=0.5)
+    counts = expose(image, dose_e_per_px=DOSE_E_PER_PX, camera=ONEVIEW_BIN8, rng=np.random.default_rng(2))
+    faint = DOSE_E_PER_PX * (1 - 0.1 * (1 - image))  # a tenth of the contrast
+    options = {"pixel_size_nm": PIXEL_NM, "camera": ONEVIEW_BIN8, "clipped": True}
+    for shown, share in ((DOSE_E_PER_PX * image, 1.0), (faint, 0.1)):
+        [row] = measure(counts / ONEVIEW_BIN8.counts_per_e, shown, **options).to_dict("records")
+        assert row["shown"] == pytest.approx(share, rel=0.3) and row["d_prime"] > 10
+        assert row["significant"] == (share == 1)
+
+
 def test_an_empty_film_has_no_particles():
     film = np.full((64, 70), DOSE_E_PER_PX)
     counts = expose(film / 8, dose_e_per_px=8.0, camera=ONEVIEW_BIN8, rng=np.random.default_rng(0))

@@ -45,10 +45,16 @@ def test_the_smallest_diameter_is_on_the_power_law_between_two_bins():
 def test_the_curve_counts_false_ones_in_fields_of_the_papers_size():
     rows = pd.concat(
         [
-            matched([0.0] * 4, d_prime=[9.0, 7, 6.5, 3], true_d_prime=7.0, diameter_nm=100.0, contrast=0.5),
+            matched([0.0] * 4, d_prime=[9.0, 7, 6.5, 3], true_d_prime=7.0, diameter_nm=100.0, contrast=0.5, shown=1.0),
             # counted are two, as the third is too small and the fourth too faint
             pd.DataFrame(
-                {"kind": "invented", "method": "raw", "d_prime": [6.0, 4, 8, 8], "diameter_nm": [40.0, 40, 20, 40]}
+                {
+                    "kind": "invented",
+                    "method": "raw",
+                    "d_prime": [6.0, 8, 8, 8],
+                    "shown": [1.2, 0.5, 1, 1],
+                    "diameter_nm": [40.0, 40, 20, 40],
+                }
                 | {"contrast": [0.1, 0.1, 0.1, 0.02]}
             ),
         ]
