@@ -14,7 +14,7 @@ from temlib.errors import ProfileError
 from temlib.paths import NOTEBOOKS, PARAMS
 
 CHOICES = {"mode": ("corrected", "faithful"), "precision": ("auto", "32-true", "bf16-mixed")}
-MAY_BE_ZERO = {"seed", "hde_frames_kept", "latency_warmup"}
+MAY_BE_ZERO = {"seed", "hde_frames_kept", "latency_warmup", "size_tuning_fields", "empty_fields", "other_fields"}
 GIVEN_BY_THE_RUNNER = {"run_dir"}
 
 
