@@ -10,6 +10,7 @@ from scipy.special import ndtr, ndtri
 
 from temlib.camera import ONEVIEW_BIN8, Camera, cut_mean, kernel_table
 from temlib.camera_fit import segment_sigma
+from temlib.errors import TemlibError
 from temlib.film import film_level
 from temlib.preprocess import PARTICLE_CONTRAST
 
@@ -20,6 +21,7 @@ NEAR_PX = 4  # columns so near may share charge
 SURE = 5.0  # standard errors by which segments must share an offset, or neighbours charge
 CLIPPED_SHARE = 1e-3  # of pixels at the lowest value, 0
 LEAST_EXCESS = 1.02  # below it, the fit has given up on pulse heights
+LEAST_FILM = 1000  # pixels, whose noise is told to a few per cent
 OUTLIER = 5.0  # times the median noise
 # One that counts whole electrons, and nothing else
 COUNTING = Camera(
@@ -48,6 +50,11 @@ def camera_of_frame(raw, denoised):
         None where it has less noise than the electrons.
     clipped : bool
         Whether it cut at zero.
+
+    Raises
+    ------
+    TemlibError
+        If the film is nowhere seen, or not above zero.
     """
     if np.array_equal(raw, np.rint(raw)):
         return COUNTING, False
@@ -67,6 +74,11 @@ def gain_of_frame(raw, denoised):
 def _noise_of_film(raw, denoised):
     """Where the film is, and the frame less what is denoised there; 0 elsewhere. (M, N) each."""
     film = denoised >= (1 - PARTICLE_CONTRAST) * film_level(np.asarray(denoised, np.float32))
+    if np.count_nonzero(film) < LEAST_FILM or raw[film].mean() <= 0:
+        raise TemlibError(
+            f"Its empty film shows on {np.count_nonzero(film)} pixels: a bright-field frame with {LEAST_FILM} pixels of "
+            "film, all above zero on average, is needed. Check its calibration, or take a larger field."
+        )
     return film, np.where(film, raw - denoised * (raw[film].mean() / denoised[film].mean()), 0.0)
 
 

@@ -142,7 +142,10 @@ def _how(movie, network, pixel_nm, each):
     def measured(image):
         denoised = denoise_image(image, network)
         if not camera:
-            camera.update(_camera(image, denoised, electrons, notes))
+            try:
+                camera.update(_camera(image, denoised, electrons, notes))
+            except TemlibError as error:
+                raise TemlibError(f"{movie.path.name} cannot be measured. {error}") from error
         per_e, known = camera["unit_per_e"], Camera(**camera["fitted"])
         how = {"camera": known, "clipped": camera["clipped"], **options}
         table = measure(image / per_e, denoised / per_e, **how)

@@ -177,3 +177,11 @@ def test_a_file_that_is_no_frame_is_refused(tmp_path, fast):
     (tmp_path / "a.tif").write_bytes(b"no image")
     with pytest.raises(TemlibError, match=r"a\.tif"):
         measuring.measure_file(tmp_path / "a.tif", fast)
+
+
+def test_a_frame_without_film_above_zero_is_refused(tmp_path):
+    dark = tmp_path / "dark.tif"
+    noise = np.random.default_rng(0).normal(-50, 5, SHAPE).astype(np.float32)
+    tifffile.imwrite(dark, noise, imagej=True, resolution=(1e3 / PIXEL_NM,) * 2, metadata={"unit": "um"})
+    result = run(dark, "-o", tmp_path / "particles.csv", "--model", "fast")
+    assert result.exit_code == 2 and "dark.tif cannot be measured" in result.stderr
