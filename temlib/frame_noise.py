@@ -76,8 +76,8 @@ def _noise_of_film(raw, denoised):
     film = denoised >= (1 - PARTICLE_CONTRAST) * film_level(np.asarray(denoised, np.float32))
     if np.count_nonzero(film) < LEAST_FILM or raw[film].mean() <= 0:
         raise TemlibError(
-            f"Its empty film shows on {np.count_nonzero(film)} pixels: a bright-field frame with {LEAST_FILM} pixels of "
-            "film, all above zero on average, is needed. Check its calibration, or take a larger field."
+            f"Its empty film shows on {np.count_nonzero(film)} pixels: a bright-field frame with {LEAST_FILM} pixels "
+            "of film, all above zero on average, is needed. Check its calibration, or take a larger field."
         )
     return film, np.where(film, raw - denoised * (raw[film].mean() / denoised[film].mean()), 0.0)
 
