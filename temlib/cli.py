@@ -36,6 +36,16 @@ def _not_computed(path, error):
     )
 
 
+def _on(bar):
+    """What shows the progress of images or fields, `progress(done, total)`, on a bar."""
+
+    def progress(done, total):
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return progress
+
+
 @contextmanager
 def _one_sentence():
     """Turn what is wrong with an input into one line and exit status 2."""
@@ -174,13 +184,8 @@ def denoise(
     done = 0
     for path in paths:
         with tqdm(desc=stem_of(path), unit="image", delay=1, disable=None) as bar:
-
-            def progress(count, total, bar=bar):
-                bar.total = total
-                bar.update(count - bar.n)
-
             try:
-                record = denoise_file(path, network, output, suffix=format, preview=bool(preview), progress=progress)
+                record = denoise_file(path, network, output, suffix=format, preview=bool(preview), progress=_on(bar))
             except (TemlibError, OSError, MemoryError, RuntimeError) as error:
                 bar.close()
                 _refuse(error if isinstance(error, (TemlibError, OSError)) else _not_computed(path, error))
@@ -298,14 +303,9 @@ def measure(
     with workers() as pool:
         for path in paths:
             with tqdm(desc=stem_of(path), unit="image", delay=1, disable=None) as bar:
-
-                def progress(count, total, bar=bar):
-                    bar.total = total
-                    bar.update(count - bar.n)
-
                 try:
                     table, record = measure_file(
-                        path, network, each=pool.map, overlay=output.parent if overlay else None, progress=progress
+                        path, network, each=pool.map, overlay=output.parent if overlay else None, progress=_on(bar)
                     )
                 except (TemlibError, OSError, MemoryError, RuntimeError) as error:
                     bar.close()
@@ -345,12 +345,7 @@ def validate(
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _one_sentence(), workers() as pool, tqdm(unit="field", delay=1, disable=None) as bar:
-
-        def progress(count, total):
-            bar.total = total
-            bar.update(count - bar.n)
-
-        table, refusals = compare(folder, networks.load(model), output, each=pool.map, progress=progress)
+        table, refusals = compare(folder, networks.load(model), output, each=pool.map, progress=_on(bar))
     for sentence in refusals:
         _refuse(sentence)
     names = {
