@@ -9,6 +9,8 @@ import warnings
 import numpy as np
 import pandas as pd
 
+from temlib.size_trials import gaps_nm
+
 NORMAL_MEDIAN = 0.6745  # of |x| for a standard normal x
 NINETY = 1.645  # standard errors of a 90 % interval
 LARGE_NM, DARK = 30.0, 0.03  # an invented particle counts from this diameter and contrast on
@@ -20,6 +22,7 @@ ALONE_NM = 10.0  # a particle whose nearest rim is farther is alone
 MOST_D_PRIME = 12  # of a threshold
 SURE = 6.0  # d' from which the aims hold
 CLASSES = (3.0, 5.0, 8.0, 15.0)  # of measured d', for the calibration of standard errors
+PLACE = ["row_px", "col_px", "diameter_nm"]
 LEAST = 5  # particles of which a median is told
 RESAMPLED = 400
 
@@ -192,6 +195,34 @@ def pairs_apart(rows, by):
         .agg(
             told_apart=lambda kind: np.mean(kind == "matched"), merged=lambda kind: np.mean(kind == "merged"), n="size"
         )
+        .reset_index()
+    )
+
+
+def gap_errors(rows, by, *, pixel_size_nm):
+    """Bias and spread of the gaps between neighbours that are both found.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `by`, n pairs, gap_bias_nm (median error of the gap from rim to rim) and gap_spread_nm (median
+        of |error| / 0.6745).
+    """
+    rows = rows[(rows["kind"] == "matched") & (rows["true_gap_nm"] <= GAPS_NM[-1])]
+    parts = []
+    for key, group in rows.groupby([*by, "field", "dose_e_per_px"], sort=False):
+        found, true = (
+            gaps_nm(group[columns].to_numpy(), group[columns].to_numpy(), pixel_size_nm)
+            for columns in (PLACE, [f"true_{name}" for name in PLACE])
+        )
+        one, other = np.triu_indices(len(group), 1)
+        near = true[one, other] <= GAPS_NM[-1]
+        error = (found - true)[one[near], other[near]]
+        parts.append(pd.DataFrame({"error_nm": error}).assign(**dict(zip(by, key, strict=False))))
+    errors_nm = pd.concat(parts) if parts else pd.DataFrame(columns=[*by, "error_nm"])
+    return (
+        errors_nm.groupby(by, sort=False)["error_nm"]
+        .agg(n="size", gap_bias_nm="median", gap_spread_nm=lambda error: error.abs().median() / NORMAL_MEDIAN)
         .reset_index()
     )
 

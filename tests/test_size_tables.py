@@ -84,3 +84,13 @@ def test_the_factor_makes_ninety_per_cent_intervals_hold():
     rng = np.random.default_rng(0)
     rows = matched(rng.normal(0, 3.0, 5000))  # stated: 1
     assert size_tables.calibration(rows, ["method"])["factor"][0] == pytest.approx(3, rel=0.05)
+
+
+def test_the_gap_between_two_found_neighbours_is_off_by_what_their_places_and_sizes_are():
+    # true: 40 px = 120 nm apart, diameters of 100 nm; found 1 px = 3 nm farther apart and 4 nm smaller: 7 nm too wide
+    places = {"true_row_px": [10.0, 50, 300], "true_col_px": 10.0, "true_gap_nm": [20.0, 20, 500]}
+    found = {"row_px": [10.0, 51, 300], "col_px": 10.0, "diameter_nm": 96.0, "dose_e_per_px": 5.0}
+    [row] = size_tables.gap_errors(matched([0.0] * 3, **places, **found), ["method"], pixel_size_nm=3.0).to_dict(
+        "records"
+    )
+    assert (row["n"], row["gap_bias_nm"]) == (1, 7) and row["gap_spread_nm"] == pytest.approx(7 / 0.6745)
