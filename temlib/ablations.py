@@ -77,7 +77,7 @@ MATCHED = {"usual": "corrected"} | {f"{dose:g} e⁻/px": f"{dose:g} e⁻/px" for
 COLUMNS = ["question", "comparison", "variant", "test", "against", "against_test", "paper"]
 USES, NOT_EFFECTIVE, NO_GAIN = "did this", "not effective", "no improvement"
 _PREPROCESSING = [
-    ("all of the paper's recipe", "faithful", USES),
+    ("the paper's recipe", "faithful", USES),
     ("authors' resize instead of the area mean", "authors' resize", "its code does this"),
     ("drift left in", "drift left in", "its code does this, the paper not"),
     ("scales of the extremes instead of the film's", "scales of the extremes", USES),
@@ -107,7 +107,7 @@ _CROPS = [
     ("test crop off multiples of 32", "corrected", "usual"),
     ("the same for a network of crops anywhere", "crops anywhere", "usual"),
 ]
-_CAMERAS = {"unclipped": "camera without clipping", "counting": "counting camera", "other": "noisier camera"}
+_CAMERAS = {"unclipped": "without clipping", "counting": "camera that counts", "other": "noisier camera"}
 
 
 def comparisons(chosen=("all",)):
@@ -133,7 +133,7 @@ def comparisons(chosen=("all",)):
     rows += [("augmentation", name, one, "off 32", one, test, "") for name, one, test in _CROPS]
     for network in ("faithful", "corrected"):
         rows += [
-            ("cameras", f"{network} network, {words}", network, camera, network, "usual", "")
+            ("cameras", f"{network}, {words}", network, camera, network, "usual", "")
             for camera, words in _CAMERAS.items()
         ]
     rows += [
