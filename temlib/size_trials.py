@@ -15,19 +15,19 @@ from scipy.spatial.distance import cdist
 from skimage.io import imread
 
 from temlib import measure as measuring_code
-from temlib import particles, phantom, second_phantom, sizing
+from temlib import particles, phantom, second_phantom, sizing, trials
 from temlib.camera import ONEVIEW_BIN8
 from temlib.exposed_images import binned_mask, particles_in, transmission_of
 from temlib.inference import denoise_image, fingerprint
 from temlib.measure import BLUR_PX, MARGIN_PX, measure, measure_denoised
+from temlib.measuring import ONCE
 from temlib.networks import load
 from temlib.particles import detectabilities, match_particles
 from temlib.paths import whole_file
-from temlib.preprocess import bin_area
 from temlib.real_frames import KATSUNO
 from temlib.second_phantom import second_field
 from temlib.simulate import field_rng
-from temlib.trials import FILTERS, OVERSAMPLING, expose, shots, tuned_filters
+from temlib.trials import FILTERS, expose, film_with, shots, tuned_filters
 
 SIZES_NM = 30.0, 200.0
 PAIRS = 0.4  # share of particles that get a neighbour
@@ -35,7 +35,7 @@ GAPS_NM = -20.0, 40.0  # from its rim to theirs
 APART_NM = 60.0  # others are at least so far away, rim to rim
 TRIES = 60  # places that are tried for a particle, of which a crowded field takes but some
 HDE_E_PER_PX = 64 * 1100.0  # on a binned pixel of the paper's HDE frames
-ONCE, TWICE = "raw", "raw_twice"  # methods: matched fit of one raw exposure, of the mean of two
+TWICE = "raw_twice"  # the matched fit of the mean of two raw exposures; ONCE is that of one
 NEAR_NM = 30.0  # a nearer rim belongs to what the bound takes for unknown
 TRIAL = ["specimen", "material", "index", "dose_e_per_px"]  # what one trial is
 TUNING_FROM = 10_000  # number of the first field that filters are tuned on
@@ -48,9 +48,7 @@ TRUTH = ["row_px", "col_px", "diameter_nm", "shape", "transmission", "gap_nm", "
 def empty_field(seed, index, *, size_px, pixel_size_nm, material):
     """Film with the texture of its carbon: transmission (size_px, size_px) and an empty table; of no material."""
     rng = np.random.default_rng([seed, index, 10])
-    film = np.zeros((size_px * OVERSAMPLING, size_px * OVERSAMPLING), np.float32)
-    grid = {"step_nm": pixel_size_nm / OVERSAMPLING, "fringe_nm": 20.0, "fringe_strength": 0.0}
-    return bin_area(phantom.transmission(film, rng=rng, **grid), OVERSAMPLING), NOTHING
+    return film_with([], size_px=size_px, pixel_size_nm=pixel_size_nm, rng=rng), NOTHING
 
 
 def recorded_field(seed, index, *, size_px, pixel_size_nm, material):
@@ -103,14 +101,8 @@ def sized_field(seed, index, *, size_px, pixel_size_nm, material):
         from_edge = np.minimum(place, size_px - 1 - place).min() - diameter_nm / 2 / pixel_size_nm
         if apart and from_edge > 0:
             spheres.append(drawn)
-    grid = {"size_px": size_px, "pixel_size_nm": pixel_size_nm, "oversampling": OVERSAMPLING, "margin_px": 0}
-    film = phantom.transmission(
-        phantom.draw_depth(spheres, **grid),
-        step_nm=pixel_size_nm / OVERSAMPLING,
-        **phantom.draw_fringes(rng),
-        rng=rng,
-    )
-    return bin_area(film, OVERSAMPLING), phantom.truth_table(f"{material}_{index}", spheres)
+    film = film_with(spheres, size_px=size_px, pixel_size_nm=pixel_size_nm, rng=rng)
+    return film, phantom.truth_table(f"{material}_{index}", spheres)
 
 
 def gaps_nm(ones, others, pixel_size_nm):
@@ -299,7 +291,7 @@ def _network(card):
 @lru_cache
 def _code():
     """What tells a measurement by this version of the code from another's."""
-    modules = (measuring_code, particles, phantom, second_phantom, sizing, sys.modules[__name__])
+    modules = (measuring_code, particles, phantom, second_phantom, sizing, trials, sys.modules[__name__])
     return hashlib.sha256(b"".join(Path(module.__file__).read_bytes() for module in modules)).hexdigest()
 
 

@@ -46,14 +46,29 @@ def paper_field(seed, index, *, size_px, pixel_size_nm, material):
     """
     rng = np.random.default_rng([seed, index, list(phantom.MATERIALS).index(material), 1])
     particles = phantom.draw_specimen(material, size_px=size_px, pixel_size_nm=pixel_size_nm, rng=rng)
+    film = film_with(particles, size_px=size_px, pixel_size_nm=pixel_size_nm, rng=rng)
+    return film, phantom.truth_table(f"{material}_{index}", particles)
+
+
+def film_with(particles, *, size_px, pixel_size_nm, rng):
+    """Transmission of particles on carbon film, with its texture and fringes of one random defocus.
+
+    Parameters
+    ----------
+    particles : list of phantom.Particle
+    size_px : int
+        Edge of the field.
+    pixel_size_nm : float
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of float32, shape (size_px, size_px)
+    """
     grid = {"size_px": size_px, "pixel_size_nm": pixel_size_nm, "oversampling": OVERSAMPLING, "margin_px": 0}
-    film = phantom.transmission(
-        phantom.draw_depth(particles, **grid),
-        step_nm=pixel_size_nm / OVERSAMPLING,
-        **phantom.draw_fringes(rng),
-        rng=rng,
-    )
-    return bin_area(film, OVERSAMPLING), phantom.truth_table(f"{material}_{index}", particles)
+    depth = phantom.draw_depth(particles, **grid)
+    film = {"step_nm": pixel_size_nm / OVERSAMPLING, **phantom.draw_fringes(rng)}
+    return bin_area(phantom.transmission(depth, rng=rng, **film), OVERSAMPLING)
 
 
 def recorded_fields(images):

@@ -13,12 +13,12 @@ from temlib.fields import index_folder
 from temlib.film import film_level
 from temlib.frame_noise import camera_of_frame
 from temlib.inference import denoise_image
-from temlib.measure import measure, measure_denoised
-from temlib.measuring import with_stated_errors
+from temlib.measure import LEAST_CONTRAST, measure, measure_denoised
+from temlib.measuring import ONCE, with_stated_errors
 from temlib.paths import load_npz, whole_file
-from temlib.size_trials import ONCE, beside_truth, with_physics
+from temlib.size_trials import beside_truth, with_physics
 
-LEAST_CONTRAST, MOST_CONTRAST = 0.03, 0.99  # of a reference particle, whose d' is told from it
+MOST_CONTRAST = 0.99  # of a reference particle, whose d' is told from it
 
 
 def validate(folder, network, out_dir, *, each=map, progress=None):

@@ -5,7 +5,8 @@ import numpy as np
 
 from temlib.figures import COLOURS, PAGE_WIDTH_IN
 from temlib.figures import fast_network as networks
-from temlib.size_trials import ONCE, TWICE
+from temlib.measuring import ONCE
+from temlib.size_trials import TWICE
 
 STYLES = networks.STYLES | {
     ONCE: ("raw, matched fit", COLOURS["LDE"], "-"),
