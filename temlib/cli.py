@@ -6,66 +6,14 @@ Exit status of every command: 0 all done, 1 some inputs refused (each with its s
 
 import signal
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from temlib import measuring_commands  # noqa: F401  adds its commands
+from temlib.commands import app, found, not_computed, one_sentence, refuse, shown_on
 from temlib.errors import TemlibError
-
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # else it takes "[px]" for a colour
-    help="Low-dose TEM frames of nanoparticles: denoise yours, simulate some, fetch the paper's, index a folder.",
-)
-
-
-def _refuse(sentence):
-    print(f"error: {sentence}", file=sys.stderr)
-
-
-def _not_computed(path, error):
-    """What the runtime of a network fails with, in one sentence."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
-    return (
-        f"{path.name} was not denoised ({reason:.200}): more free memory is needed, or a smaller network. Close other "
-        "programs and try again, or take --model fast."
-    )
-
-
-def _on(bar):
-    """What shows the progress of images or fields, `progress(done, total)`, on a bar."""
-
-    def progress(done, total):
-        bar.total = total
-        bar.update(done - bar.n)
-
-    return progress
-
-
-@contextmanager
-def _one_sentence():
-    """Turn what is wrong with an input into one line and exit status 2."""
-    try:
-        yield
-    except (TemlibError, OSError) as error:
-        _refuse(error)
-        raise typer.Exit(2) from error
-
-
-def _found(inputs):
-    """Files and movies that the arguments of a command name, and how many of these were refused."""
-    from temlib.inputs import find
-
-    paths, refusals, notes = find(inputs)
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-    for sentence in refusals:
-        _refuse(sentence)
-    return paths, len(refusals)
 
 
 @app.command()
@@ -84,7 +32,7 @@ def simulate(
     from temlib.simulate import simulate as write
 
     total = len(MATERIALS) * (fields + validation)
-    with _one_sentence(), tqdm(total=total, unit="field", delay=1) as bar:
+    with one_sentence(), tqdm(total=total, unit="field", delay=1) as bar:
         write(
             folder,
             train_fields=dict.fromkeys(MATERIALS, fields),
@@ -108,7 +56,7 @@ def fetch(
     """Download the authors' data from Zenodo, unpack it, and index it."""
     from temlib.zenodo import fetch as download
 
-    with _one_sentence():
+    with one_sentence():
         download(folder, doi=doi)
     index(folder)
 
@@ -122,12 +70,12 @@ def index(
     from temlib.fields import index_folder, write_fields
 
     table = folder / "fields.csv"
-    with _one_sentence():
+    with one_sentence():
         if table.exists():
             print(f"{table} is there already, so its sets are checked; delete it to have the folder looked through")
         found, refusals = index_folder(folder)
         for sentence in refusals:
-            _refuse(sentence)
+            refuse(sentence)
         if found.empty:
             raise typer.Exit(2)
         if not table.exists():
@@ -177,18 +125,20 @@ def denoise(
     from temlib.inputs import stem_of
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that half files are cleared away
-    with _one_sentence():
+    with one_sentence():
         network = networks.load(model)
         output.mkdir(parents=True, exist_ok=True)
-    paths, failed = _found(inputs)
+    paths, failed = found(inputs)
     done = 0
     for path in paths:
         with tqdm(desc=stem_of(path), unit="image", delay=1, disable=None) as bar:
             try:
-                record = denoise_file(path, network, output, suffix=format, preview=bool(preview), progress=_on(bar))
+                record = denoise_file(
+                    path, network, output, suffix=format, preview=bool(preview), progress=shown_on(bar)
+                )
             except (TemlibError, OSError, MemoryError, RuntimeError) as error:
                 bar.close()
-                _refuse(error if isinstance(error, (TemlibError, OSError)) else _not_computed(path, error))
+                refuse(error if isinstance(error, (TemlibError, OSError)) else not_computed(path, error))
                 failed += 1
                 continue
         done += 1
@@ -232,11 +182,11 @@ def adapt(
     from temlib.adapt import adapt_files
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    paths, refused = _found(inputs)
+    paths, refused = found(inputs)
     if not paths:
         raise typer.Exit(2)
     bar_format = "{l_bar}{bar}| {n:.0f}/{total:.0f} s{postfix}"
-    with _one_sentence(), tqdm(total=60 * minutes, delay=1, disable=None, bar_format=bar_format) as bar:
+    with one_sentence(), tqdm(total=60 * minutes, delay=1, disable=None, bar_format=bar_format) as bar:
 
         def progress(done, total, loss):
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
@@ -253,111 +203,10 @@ def adapt(
             )
             raise typer.Exit(130) from error
     for sentence in unused:
-        _refuse(sentence)
+        refuse(sentence)
     state = "better than" if card["adaptation"]["score"]["improved"] else "unchanged from"
     print(f"{output}: {state} {card['adapted_from']['name']}; use it with: temlib denoise --model {output}")
     if refused or unused:
-        raise typer.Exit(1)
-
-
-@app.command()
-def measure(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FRAME...",
-            show_default=False,
-            help="Microscope files, folders or patterns; frames and movies, raw or denoised by temlib.",
-        ),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="CSV",
-            help="Receives one row a particle and image, written anew after each input; with .json after it where "
-            "they come from.",
-        ),
-    ],
-    model: Annotated[
-        str, typer.Option(metavar="best|fast|CARD", help="With which particles are found in raw frames.")
-    ] = "best",
-    overlay: Annotated[
-        Literal["png"] | None, typer.Option(help="Also pictures of the particles, beside the table.")
-    ] = None,
-):
-    """Diameters of particles with their standard errors: spheres, fitted to what the camera recorded."""
-    from tqdm import tqdm
-
-    from temlib import networks
-    from temlib.inputs import stem_of
-    from temlib.measuring import measure_file, workers, write_table
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _one_sentence():
-        network = networks.load(model)
-        output.parent.mkdir(parents=True, exist_ok=True)
-    paths, failed = _found(inputs)
-    tables, records = [], []
-    with workers() as pool:
-        for path in paths:
-            with tqdm(desc=stem_of(path), unit="image", delay=1, disable=None) as bar:
-                try:
-                    table, record = measure_file(
-                        path, network, each=pool.map, overlay=output.parent if overlay else None, progress=_on(bar)
-                    )
-                except (TemlibError, OSError, MemoryError, RuntimeError) as error:
-                    bar.close()
-                    _refuse(error if isinstance(error, (TemlibError, OSError)) else _not_computed(path, error))
-                    failed += 1
-                    continue
-            tables.append(table)
-            records.append(record)
-            with _one_sentence():
-                write_table(output, tables, records, network)
-            sure = table[table["significant"].astype(bool)]
-            print(f"{path.name}: {len(sure)} particles, {len(table) - len(sure)} more are not significant")
-            for note in record["notes"]:
-                print(f"note: {path.name}: {note}", file=sys.stderr)
-            if record["measured_images"] < record["images"]:
-                raise typer.Exit(130)
-    if failed:
-        raise typer.Exit(1 if tables else 2)
-
-
-@app.command()
-def validate(
-    folder: Annotated[Path, typer.Argument(help="Sets of one HDE and its LDE frames of one field, in any subfolders.")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="Receives validation.csv and the particles behind it.")
-    ],
-    model: Annotated[
-        str, typer.Option(metavar="best|fast|CARD", help="With which particles are found in LDE frames.")
-    ] = "best",
-):
-    """How wrong are diameters in your own LDE frames, by your own HDE frames?"""
-    from tqdm import tqdm
-
-    from temlib import networks
-    from temlib.measuring import workers
-    from temlib.validation import validate as compare
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _one_sentence(), workers() as pool, tqdm(unit="field", delay=1, disable=None) as bar:
-        table, refusals = compare(folder, networks.load(model), output, each=pool.map, progress=_on(bar))
-    for sentence in refusals:
-        _refuse(sentence)
-    names = {
-        "n": "particles",
-        "false_per_field": "invented a field",
-        "bias_nm": "bias (nm)",
-        "spread_nm": "spread (nm)",
-    }
-    columns = ["method", "d_prime", "n", "found", "bias_nm", "spread_nm", "coverage", "false_per_field"]
-    print(table[columns].rename(columns=names).round(2).to_string(index=False))
-    print(f"{output / 'validation.csv'}: diameters of LDE frames against those of the HDE frames of the same fields")
-    if refusals:
         raise typer.Exit(1)
 
 
@@ -370,7 +219,7 @@ def bench(
     """Time every network on every runtime of this machine, in turns; ratios are to the paper's in eager PyTorch."""
     from temlib.bench import bench as time_all
 
-    with _one_sentence():
+    with one_sentence():
         table, at_once, left_out = time_all(size, repeats=repeats, json_file=json_file)
     print(table.drop(columns="size").to_string(index=False, float_format="{:.2f}".format, na_rep="-"))
     for row in at_once:

@@ -1,0 +1,61 @@
+"""What all commands share: the app, one sentence for what is wrong, the files that are named, a bar of progress."""
+
+import sys
+from contextlib import contextmanager
+
+import typer
+
+from temlib.errors import TemlibError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # else it takes "[px]" for a colour
+    help="Low-dose TEM frames of nanoparticles: denoise and measure yours, simulate some, fetch the paper's.",
+)
+
+
+def refuse(sentence):
+    print(f"error: {sentence}", file=sys.stderr)
+
+
+def not_computed(path, error):
+    """What the runtime of a network fails with, in one sentence."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
+    return (
+        f"{path.name} was not denoised ({reason:.200}): more free memory is needed, or a smaller network. Close other "
+        "programs and try again, or take --model fast."
+    )
+
+
+def shown_on(bar):
+    """What shows the progress of images or fields, `progress(done, total)`, on a bar."""
+
+    def progress(done, total):
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return progress
+
+
+@contextmanager
+def one_sentence():
+    """Turn what is wrong with an input into one line and exit status 2."""
+    try:
+        yield
+    except (TemlibError, OSError) as error:
+        refuse(error)
+        raise typer.Exit(2) from error
+
+
+def found(inputs):
+    """Files and movies that the arguments of a command name, and how many of these were refused."""
+    from temlib.inputs import find
+
+    paths, refusals, notes = find(inputs)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    for sentence in refusals:
+        refuse(sentence)
+    return paths, len(refusals)

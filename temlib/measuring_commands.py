@@ -1,0 +1,112 @@
+"""`temlib measure | validate`: diameters, and how wrong they are."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from temlib.commands import app, found, not_computed, one_sentence, refuse, shown_on
+from temlib.errors import TemlibError
+
+
+@app.command()
+def measure(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FRAME...",
+            show_default=False,
+            help="Microscope files, folders or patterns; frames and movies, raw or denoised by temlib.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="CSV",
+            help="Receives one row a particle and image, written anew after each input; with .json after it where "
+            "they come from.",
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="best|fast|CARD", help="With which particles are found in raw frames.")
+    ] = "best",
+    overlay: Annotated[
+        Literal["png"] | None, typer.Option(help="Also pictures of the particles, beside the table.")
+    ] = None,
+):
+    """Diameters of particles with their standard errors: spheres, fitted to what the camera recorded."""
+    from tqdm import tqdm
+
+    from temlib import networks
+    from temlib.inputs import stem_of
+    from temlib.measuring import measure_file, workers, write_table
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with one_sentence():
+        network = networks.load(model)
+        output.parent.mkdir(parents=True, exist_ok=True)
+    paths, failed = found(inputs)
+    tables, records = [], []
+    with workers() as pool:
+        for path in paths:
+            with tqdm(desc=stem_of(path), unit="image", delay=1, disable=None) as bar:
+                try:
+                    table, record = measure_file(
+                        path, network, each=pool.map, overlay=output.parent if overlay else None, progress=shown_on(bar)
+                    )
+                except (TemlibError, OSError, MemoryError, RuntimeError) as error:
+                    bar.close()
+                    refuse(error if isinstance(error, (TemlibError, OSError)) else not_computed(path, error))
+                    failed += 1
+                    continue
+            tables.append(table)
+            records.append(record)
+            with one_sentence():
+                write_table(output, tables, records, network)
+            sure = table[table["significant"].astype(bool)]
+            print(f"{path.name}: {len(sure)} particles, {len(table) - len(sure)} more are not significant")
+            for note in record["notes"]:
+                print(f"note: {path.name}: {note}", file=sys.stderr)
+            if record["measured_images"] < record["images"]:
+                raise typer.Exit(130)
+    if failed:
+        raise typer.Exit(1 if tables else 2)
+
+
+@app.command()
+def validate(
+    folder: Annotated[Path, typer.Argument(help="Sets of one HDE and its LDE frames of one field, in any subfolders.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Receives validation.csv and the particles behind it.")
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="best|fast|CARD", help="With which particles are found in LDE frames.")
+    ] = "best",
+):
+    """How wrong are diameters in your own LDE frames, by your own HDE frames?"""
+    from tqdm import tqdm
+
+    from temlib import networks
+    from temlib.measuring import workers
+    from temlib.validation import validate as compare
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with one_sentence(), workers() as pool, tqdm(unit="field", delay=1, disable=None) as bar:
+        table, refusals = compare(folder, networks.load(model), output, each=pool.map, progress=shown_on(bar))
+    for sentence in refusals:
+        refuse(sentence)
+    names = {
+        "n": "particles",
+        "false_per_field": "invented a field",
+        "bias_nm": "bias (nm)",
+        "spread_nm": "spread (nm)",
+    }
+    columns = ["method", "d_prime", "n", "found", "bias_nm", "spread_nm", "coverage", "false_per_field"]
+    print(table[columns].rename(columns=names).round(2).to_string(index=False))
+    print(f"{output / 'validation.csv'}: diameters of LDE frames against those of the HDE frames of the same fields")
+    if refusals:
+        raise typer.Exit(1)
