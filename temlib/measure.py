@@ -28,9 +28,7 @@ NEEDED = 16.0  # by how much chi^2 must grow without a particle of a group; its 
 LEAST_MISSED = 0.1  # of the film, by which a denoised image is darker than what is fitted where a particle was missed
 LEAST_GAIN = 0.1  # of the sum of squares in a denoised image, for what was missed
 SURE = 100.0  # square of a particle's absorption in standard errors above which there is no need to try without it
-DETECTABLE = (
-    5.0  # least measured d' that is significant: below it, noise makes more than a few particles a hundred fields
-)
+DETECTABLE = 5.0  # least measured d' that is significant: below it, noise makes some particles in a hundred fields
 COLUMNS = ["row_px", "col_px", "diameter_nm", "diameter_error_nm", "contrast", "background", "d_prime", "shown"]
 COLUMNS += ["edge_width_nm", "misfit", "touching", "at_border", "significant"]
 
@@ -62,7 +60,7 @@ def measure(raw, denoised, *, pixel_size_nm, camera, clipped, exposures=1, each=
         (the share of its contrast that the denoised image shows: 1 if both agree, less for a bump of the noise),
         edge_width_nm (from 10 to 90 % of what blurs the edge; known only where it is fitted), the misfit of its
         group (see `sizing.Fit`); whether it is touching another one, reaches beyond the frame (at_border), and is
-        significant: d' of 4 or more, of which only the share counts that is shown.
+        significant: `seen` of DETECTABLE or more.
     """
     options = {"camera": camera, "clipped": clipped, "exposures": exposures, "blur_px": BLUR_PX}
     return _each_group(raw, denoised, pixel_size_nm, each, camera=camera, exposures=exposures, options=options)
@@ -114,8 +112,13 @@ def _each_group(image, denoised, pixel_size_nm, each, **how):
     reach = table[["diameter_nm"]].to_numpy() / 2 / pixel_size_nm
     places = table[["row_px", "col_px"]].to_numpy()
     table["at_border"] = ((places < reach) | (places > np.array(np.shape(image)) - 1 - reach)).any(axis=1)
-    table["significant"] = table["d_prime"] * table["shown"].clip(upper=1) >= DETECTABLE
+    table["significant"] = seen(table) >= DETECTABLE
     return table[COLUMNS]
+
+
+def seen(table):
+    """Of measured particles, the d' as far as the denoised image shows them: noise makes dark spots, too."""
+    return table["d_prime"] * table["shown"].clip(upper=1)
 
 
 def _as_spheres(found, pixel_size_nm):
@@ -184,7 +187,7 @@ def _fitted(windows, spheres, *, film, pixel_size_nm, camera, exposures, options
         errors = sizing.bound(fit.spheres, fit.film, window.shape, camera, blur_px=BLUR_PX)[:, 2]
     else:
         errors = fit.errors[:, 2] * math.sqrt(max(fit.misfit, 1)) if camera else np.nan
-    d_primes, shown = _seen(fit, denoised, others, camera, exposures)
+    d_primes, shown = _against_denoised(fit, denoised, others, camera, exposures)
     return pd.DataFrame(
         {
             "row_px": fit.spheres[:, 0],
@@ -240,7 +243,7 @@ def _without_needless(fit, window, options):
     return None
 
 
-def _seen(fit, denoised, others, camera, exposures):
+def _against_denoised(fit, denoised, others, camera, exposures):
     """Of each sphere, against the image in which only it is missing: d', and the share that the denoised one shows."""
     with_all = sizing.expected(fit.spheres, fit.film, denoised.shape, blur_px=BLUR_PX)
     d_primes, shown = [], []

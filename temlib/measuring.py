@@ -16,7 +16,7 @@ from temlib.errors import TemlibError
 from temlib.frame_noise import camera_of_frame, gain_of_frame
 from temlib.inference import denoise_image
 from temlib.inputs import stem_of
-from temlib.measure import COLUMNS, measure, measure_denoised
+from temlib.measure import COLUMNS, measure, measure_denoised, seen
 from temlib.movies import digest, marks_of, open_movie
 from temlib.paths import whole_file
 from temlib.provenance import versions
@@ -187,7 +187,7 @@ def with_stated_errors(table, card_sha256=None):
     known = known[chosen].sort_values("least_d_prime")
     if known.empty:
         return table.assign(diameter_error_nm=np.nan)
-    place = np.searchsorted(known["least_d_prime"], table["d_prime"].astype(float), side="right") - 1
+    place = np.searchsorted(known["least_d_prime"], seen(table).astype(float), side="right") - 1
     factor = known["factor"].to_numpy()[np.clip(place, 0, None)]
     return table.assign(diameter_error_nm=table["diameter_error_nm"] * factor)
 

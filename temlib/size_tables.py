@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
+from temlib.measure import DETECTABLE, seen
 from temlib.size_trials import gaps_nm
 
 NORMAL_MEDIAN = 0.6745  # of |x| for a standard normal x
@@ -21,7 +22,7 @@ GAPS_NM = np.array([-20.0, -10, 0, 10, 20, 30, 40])
 ALONE_NM = 10.0  # a particle whose nearest rim is farther is alone
 MOST_D_PRIME = 12  # of a threshold
 SURE = 6.0  # d' from which the aims hold
-CLASSES = (3.0, 5.0, 8.0, 15.0)  # of measured d', for the calibration of standard errors
+CLASSES = (DETECTABLE, 8.0, 15.0)  # of measured d', for the calibration of standard errors
 PLACE = ["row_px", "col_px", "diameter_nm"]
 LEAST = 5  # particles of which a median is told
 RESAMPLED = 400
@@ -44,8 +45,7 @@ def errors(rows, by, *, seed):
         For each group: n true particles, found (share), bias_nm (median error of those found), spread_nm (median of
         |error| / 0.6745, one that was not found being infinitely wrong), bound_nm (median), bias_by_bound and
         spread_by_bound (the same of error / bound, so particle by particle), coverage (share of |error| within 1.645
-        standard errors), centre_nm (median distance of the centres), edge_width_nm; with _low and _high the 95 %
-        intervals of bias_by_bound, spread_by_bound and coverage.
+        standard errors); with _low and _high the 95 % intervals of bias_by_bound, spread_by_bound and coverage.
     """
     true = rows[rows["true_diameter_nm"].notna()].reset_index(drop=True)
     table = [dict(zip(by, key, strict=True)) | _errors(group, seed) for key, group in true.groupby(by, sort=False)]
@@ -67,7 +67,7 @@ def _errors(group, seed):
         row[f"{name}_low"], row[f"{name}_high"] = (
             interval(values.to_numpy(), group["field"].to_numpy(), statistic, seed=seed) if enough else (np.nan, np.nan)
         )
-    return row | {"centre_nm": found["centre_error_nm"].median(), "edge_width_nm": found["edge_width_nm"].median()}
+    return row
 
 
 def _spread(errors):
@@ -150,10 +150,10 @@ def froc(rows, areas_nm2, by):
     parts = []
     for method, group in rows.reset_index(drop=True).groupby(by, sort=False):
         counts = (group["kind"] == "invented") & (group["diameter_nm"] >= LARGE_NM) & (group["contrast"] >= DARK)
-        seen = group["d_prime"] * group["shown"].clip(upper=1)
-        false = np.sort(seen[counts].to_numpy())[::-1]
+        score = seen(group)
+        false = np.sort(score[counts].to_numpy())[::-1]
         sure = group[group["true_d_prime"] >= SURE]
-        scores = np.where(sure["kind"] == "matched", seen[sure.index], -np.inf)
+        scores = np.where(sure["kind"] == "matched", score[sure.index], -np.inf)
         levels = np.unique(np.concatenate([false, np.arange(10 * MOST_D_PRIME + 1) / 10]))
         number = np.searchsorted(-false, -levels, side="right")
         parts.append(
@@ -182,8 +182,8 @@ def pairs_apart(rows, by):
     Returns
     -------
     pandas.DataFrame
-        The columns of `by`, gap_nm (middle of a bin), told_apart, n particles with such a neighbour, and merged and
-        split, which are other shares of them.
+        The columns of `by`, gap_nm (middle of a bin), told_apart, n particles with such a neighbour, and the share of
+        them that is merged.
     """
     true = rows[rows["true_diameter_nm"].notna() & (rows["true_d_prime"] >= SURE)]
     true = true[true["true_gap_nm"].between(GAPS_NM[0], GAPS_NM[-1])]
@@ -199,32 +199,81 @@ def pairs_apart(rows, by):
     )
 
 
-def gap_errors(rows, by, *, pixel_size_nm):
-    """Bias and spread of the gaps between neighbours that are both found.
+def quantities(rows, *, pixel_size_nm):
+    """Errors of all that is measured of the particles that are found.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+    pixel_size_nm : float
 
     Returns
     -------
     pandas.DataFrame
-        The columns of `by`, n pairs, gap_bias_nm (median error of the gap from rim to rim) and gap_spread_nm (median
-        of |error| / 0.6745).
+        A row an error: method, field, quantity and error_nm, signed. Of lone particles the diameter, the centre (along
+        rows and along columns) and the edge, which is sharp in truth, so its whole width; of neighbours the gap from
+        rim to rim.
     """
-    rows = rows[(rows["kind"] == "matched") & (rows["true_gap_nm"] <= GAPS_NM[-1])]
-    parts = []
-    for key, group in rows.groupby([*by, "field", "dose_e_per_px"], sort=False):
+    matched = rows[rows["kind"] == "matched"]
+    alone = matched[~(matched["true_gap_nm"] < ALONE_NM)]
+    told = {"diameter": [alone["error_nm"]], "edge": [alone["edge_width_nm"]]}
+    told["centre"] = [(alone[f"{axis}_px"] - alone[f"true_{axis}_px"]) * pixel_size_nm for axis in ("row", "col")]
+    parts = [
+        alone[["method", "field"]].assign(quantity=name, error_nm=errors_nm)
+        for name, all_of_one in told.items()
+        for errors_nm in all_of_one
+    ]
+    near = matched[matched["true_gap_nm"] <= GAPS_NM[-1]]
+    for (method, field, _), group in near.groupby(["method", "field", "dose_e_per_px"], sort=False):
         found, true = (
             gaps_nm(group[columns].to_numpy(), group[columns].to_numpy(), pixel_size_nm)
             for columns in (PLACE, [f"true_{name}" for name in PLACE])
         )
         one, other = np.triu_indices(len(group), 1)
-        near = true[one, other] <= GAPS_NM[-1]
-        error = (found - true)[one[near], other[near]]
-        parts.append(pd.DataFrame({"error_nm": error}).assign(**dict(zip(by, key, strict=False))))
-    errors_nm = pd.concat(parts) if parts else pd.DataFrame(columns=[*by, "error_nm"])
-    return (
-        errors_nm.groupby(by, sort=False)["error_nm"]
-        .agg(n="size", gap_bias_nm="median", gap_spread_nm=lambda error: error.abs().median() / NORMAL_MEDIAN)
-        .reset_index()
-    )
+        pair = true[one, other] <= GAPS_NM[-1]
+        told = {"method": method, "field": field, "quantity": "gap"}
+        parts.append(pd.DataFrame({"error_nm": (found - true)[one[pair], other[pair]]}).assign(**told))
+    return pd.concat([part for part in parts if len(part)], ignore_index=True).dropna(subset="error_nm")
+
+
+def spreads(errors_nm, by, *, seed):
+    """Bias (median) and spread (median of |error| / 0.6745) of signed errors.
+
+    Parameters
+    ----------
+    errors_nm : pandas.DataFrame
+        Of `quantities`.
+    by : list of str
+        Columns that make the groups.
+    seed : int
+        Of the bootstrap over fields.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `by`, n, and bias_nm and spread_nm, each with the ends _low and _high of its 95 % interval.
+    """
+    table = []
+    for key, group in errors_nm.groupby(by, sort=False):
+        row = dict(zip(by, key, strict=True)) | {"n": len(group)}
+        for name, statistic in {"bias_nm": np.median, "spread_nm": _spread}.items():
+            values, fields = group["error_nm"].to_numpy(), group["field"].to_numpy()
+            row[name] = statistic(values)
+            row[f"{name}_low"], row[f"{name}_high"] = interval(values, fields, statistic, seed=seed)
+        table.append(row)
+    return pd.DataFrame(table)
+
+
+def against_hde(rows):
+    """The same rows with the diameters that the HDE image shows for truth, where it shows a particle at all.
+
+    For specimens of which nobody knows the diameters: what is left is what low dose and denoising do to them.
+    """
+    matched = rows[rows["kind"] == "matched"]
+    particle = ["field", "dose_e_per_px", "true_row_px", "true_col_px"]
+    shown = matched.loc[matched["method"] == "hde", [*particle, "diameter_nm"]]
+    both = rows.merge(shown.rename(columns={"diameter_nm": "hde_nm"}), on=particle)
+    return both.assign(true_diameter_nm=both["hde_nm"], error_nm=both["diameter_nm"] - both["hde_nm"])
 
 
 def recall(rows, by):
@@ -236,15 +285,54 @@ def recall(rows, by):
     return grouped["kind"].agg(recall=lambda kind: np.mean(kind == "matched"), n="size").reset_index()
 
 
-def calibration(rows, by):
-    """By what the standard errors of a method must be multiplied for 90 % intervals that hold 90 % of the truths.
+def calibration(rows):
+    """By what standard errors must be multiplied for 90 % intervals that hold nine of ten truths.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Whose specimens weigh alike: bodies that are no spheres, as the fit takes them for, are as important as those
+        that are.
 
     Returns
     -------
     pandas.DataFrame
-        The columns of `by`, factor (90th percentile of |error| / standard error, over 1.645), n.
+        method, least_d_prime (of a class of d' as far as it is shown, see `measure.seen`), factor (90th percentile of
+        |error| / standard error, over 1.645), n.
     """
+    parts = []
+    for (method, least), group in _classed(rows).groupby(["method", "least_d_prime"], sort=False):
+        weights = 1 / group.groupby("specimen")["pull"].transform("size")
+        factor = np.quantile(group["pull"], 0.9, weights=weights, method="inverted_cdf") / NINETY
+        parts.append([method, least, factor, len(group)])
+    table = pd.DataFrame(parts, columns=["method", "least_d_prime", "factor", "n"])
+    return table.sort_values(["method", "least_d_prime"], ignore_index=True)
+
+
+def held(rows, by):
+    """Share of 90 % intervals that hold once errors are multiplied by the `calibration` from the other half of fields.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `by`, n significant particles, held.
+    """
+    found = _classed(rows)
+    half = pd.factorize(found["field"])[0] % 2
+    judged = []
+    for number in (0, 1):
+        factors = calibration(rows[rows["field"].isin(found.loc[half != number, "field"])])
+        judged.append(found[half == number].merge(factors, on=["method", "least_d_prime"]))
+    judged = pd.concat(judged)
+    judged = judged[judged["least_d_prime"] >= DETECTABLE].assign(held=lambda t: t["pull"] <= NINETY * t["factor"])
+    return judged.groupby(by, sort=False)["held"].agg(n="size", held="mean").reset_index()
+
+
+def _classed(rows):
+    """Particles that are found, with their pull (|error| / standard error) and the class of their d'."""
     found = rows[(rows["kind"] == "matched") & np.isfinite(rows["diameter_error_nm"])]
-    pull = (found["error_nm"] / found["diameter_error_nm"]).abs()
-    grouped = found.assign(pull=pull).groupby(by, sort=False)["pull"]
-    return grouped.agg(factor=lambda x: np.quantile(x, 0.9) / NINETY, n="size").reset_index()
+    place = np.searchsorted(CLASSES, seen(found), side="right")
+    return found.assign(
+        pull=(found["error_nm"] / found["diameter_error_nm"]).abs(),
+        least_d_prime=np.array([0.0, *CLASSES])[place],
+    )

@@ -4,7 +4,6 @@ A method is a function of two exposures and the HDE image of a field that gives 
 """
 
 import hashlib
-import sys
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -14,8 +13,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from skimage.io import imread
 
-from temlib import measure as measuring_code
-from temlib import particles, phantom, second_phantom, sizing, trials
+from temlib import phantom, sizing
 from temlib.camera import ONEVIEW_BIN8
 from temlib.exposed_images import binned_mask, particles_in, transmission_of
 from temlib.inference import denoise_image, fingerprint
@@ -41,6 +39,9 @@ TRIAL = ["specimen", "material", "index", "dose_e_per_px"]  # what one trial is
 TUNING_FROM = 10_000  # number of the first field that filters are tuned on
 EMPTY_LIKE = "silicate"  # what the filters expect on an empty film
 SEGMENTATION = KATSUNO.parent / "segmentation"  # recorded images and their masks, where they are beside the project
+# Modules whose change makes a measurement another one
+DECIDING = ["camera", "exposed_images", "film", "filters", "measure", "particles", "phantom", "second_phantom"]
+DECIDING += ["size_trials", "sizing", "trials"]
 NOTHING = pd.DataFrame(columns=["row_px", "col_px", "diameter_nm", "shape", "transmission"], dtype=float)
 TRUTH = ["row_px", "col_px", "diameter_nm", "shape", "transmission", "gap_nm", "d_prime", "bound_nm"]
 
@@ -291,8 +292,8 @@ def _network(card):
 @lru_cache
 def _code():
     """What tells a measurement by this version of the code from another's."""
-    modules = (measuring_code, particles, phantom, second_phantom, sizing, trials, sys.modules[__name__])
-    return hashlib.sha256(b"".join(Path(module.__file__).read_bytes() for module in modules)).hexdigest()
+    here = Path(__file__).parent
+    return hashlib.sha256(b"".join((here / f"{name}.py").read_bytes() for name in DECIDING)).hexdigest()
 
 
 @lru_cache(maxsize=2)

@@ -22,7 +22,7 @@ SUBSAMPLES = 3  # along the edge of a pixel: a noiseless sphere of 10 px comes b
 # radius grows without end as the step becomes small, and no estimate can use what is true within so small a step only
 STEPS = {"row_px": 0.5, "col_px": 0.5, "diameter_px": 1.0, BLUR: 0.1}
 RELATIVE_STEP, SMALLEST_STEP = 1e-3, 1e-6
-BLURS_PX = 0.1, 4.0  # of a fit
+BLURS_PX = 0.1, 8.0  # of a fit
 FARTHEST = 0.5  # that the centre of a sphere moves in a fit, in diameters that it starts with
 LARGEST = 2.5  # factor by which its diameter changes
 SMALL_E = 0.01  # step of the derivative of what a pixel reads [e-/px]

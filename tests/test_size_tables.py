@@ -9,7 +9,7 @@ from temlib import size_tables
 
 def matched(errors_nm, bound_nm=2.0, **columns):
     told = {"kind": "matched", "true_diameter_nm": 100.0, "true_bound_nm": bound_nm, "diameter_error_nm": 1.0}
-    told |= {"centre_error_nm": 0.5, "edge_width_nm": 3.0, "field": "a", "method": "raw"} | columns
+    told |= {"edge_width_nm": 3.0, "field": "a", "method": "raw", "dose_e_per_px": 5.0} | columns
     return pd.DataFrame({"error_nm": errors_nm} | told)
 
 
@@ -80,17 +80,73 @@ def test_recall_is_the_share_found_by_d_prime():
     assert list(size_tables.recall(rows, ["method"])["recall"]) == [0.5, 1.0]
 
 
+def pulls(spread, number, seed=0, **columns):
+    """Particles whose errors are normal, stated as 1."""
+    errors_nm = np.random.default_rng(seed).normal(0, spread, number)
+    fields = np.arange(number) % 20
+    return matched(errors_nm, **{"specimen": "sized", "d_prime": 6.0, "shown": 1.0, "field": fields, **columns})
+
+
 def test_the_factor_makes_ninety_per_cent_intervals_hold():
-    rng = np.random.default_rng(0)
-    rows = matched(rng.normal(0, 3.0, 5000))  # stated: 1
-    assert size_tables.calibration(rows, ["method"])["factor"][0] == pytest.approx(3, rel=0.05)
+    [row] = size_tables.calibration(pulls(3.0, 5000)).to_dict("records")
+    assert row["factor"] == pytest.approx(3, rel=0.05) and row["least_d_prime"] == 5 and row["n"] == 5000
+
+
+def test_specimens_weigh_alike_in_the_factor():
+    rows = pd.concat([pulls(1.0, 9000), pulls(0.0, 1000, specimen="second", field="b")])
+    # of the first, 80 % are within 1.2816 for 90 % of both alike
+    assert size_tables.calibration(rows)["factor"][0] == pytest.approx(1.2816 / 1.645, rel=0.05)
+
+
+def test_what_the_denoised_image_does_not_show_is_in_a_class_of_its_own():
+    rows = pd.concat([pulls(1.0, 100), pulls(5.0, 100, shown=0.5)])
+    assert list(size_tables.calibration(rows)["least_d_prime"]) == [0, 5]
+
+
+def test_intervals_are_judged_on_fields_that_the_factors_are_not_from():
+    rows = pulls(2.0, 4000)
+    assert size_tables.held(rows, ["method"])["held"][0] == pytest.approx(0.9, abs=0.02)
+    odd = rows["field"] % 2 == 1
+    rows["error_nm"] = np.where(odd, 10.0, 1.0)  # each half is wrong about the other
+    assert size_tables.held(rows, ["method"])["held"][0] == pytest.approx(0.5)
 
 
 def test_the_gap_between_two_found_neighbours_is_off_by_what_their_places_and_sizes_are():
     # true: 40 px = 120 nm apart, diameters of 100 nm; found 1 px = 3 nm farther apart and 4 nm smaller: 7 nm too wide
     places = {"true_row_px": [10.0, 50, 300], "true_col_px": 10.0, "true_gap_nm": [20.0, 20, 500]}
     found = {"row_px": [10.0, 51, 300], "col_px": 10.0, "diameter_nm": 96.0, "dose_e_per_px": 5.0}
-    [row] = size_tables.gap_errors(matched([0.0] * 3, **places, **found), ["method"], pixel_size_nm=3.0).to_dict(
-        "records"
+    table = size_tables.quantities(matched([-4.0] * 3, **places, **found), pixel_size_nm=3.0)
+    assert table.loc[table["quantity"] == "gap", "error_nm"].tolist() == [7]
+
+
+def test_diameters_are_of_those_that_are_alone():
+    rows = matched([1.0, 2, 3], true_gap_nm=[-5.0, 5, 15], dose_e_per_px=5.0)
+    for name in ("row_px", "col_px"):
+        rows[f"true_{name}"] = rows[name] = 0.0
+    table = size_tables.quantities(rows.assign(diameter_nm=100.0), pixel_size_nm=3.0)
+    assert table.loc[table["quantity"] == "diameter", "error_nm"].tolist() == [3]
+
+
+def test_centres_are_off_along_each_axis():
+    places = {"true_row_px": 10.0, "true_col_px": 10.0, "true_gap_nm": np.inf, "row_px": 12.0, "col_px": 9.0}
+    table = size_tables.quantities(matched([0.0], **places), pixel_size_nm=3.0)
+    assert table.loc[table["quantity"] == "centre", "error_nm"].tolist() == [6, -3]
+
+
+def test_bias_and_spread_of_each_quantity():
+    errors_nm = pd.DataFrame({"method": "raw", "quantity": ["gap"] * 3, "field": "a", "error_nm": [-1.0, 2, 4]})
+    [row] = size_tables.spreads(errors_nm, ["method", "quantity"], seed=0).to_dict("records")
+    assert row["bias_nm"] == 2 and row["spread_nm"] == pytest.approx(2 / 0.6745) and row["n"] == 3
+
+
+def test_diameters_are_compared_with_what_the_hde_image_shows():
+    told = {"dose_e_per_px": 5.0, "true_row_px": [10.0, 20], "true_col_px": 10.0}
+    rows = pd.concat(
+        [
+            matched([-4.0, 0.0], **told, diameter_nm=[96.0, 100]),
+            matched([-3.0], **(told | {"true_row_px": 10.0}), diameter_nm=97.0).assign(method="hde"),
+        ]
     )
-    assert (row["n"], row["gap_bias_nm"]) == (1, 7) and row["gap_spread_nm"] == pytest.approx(7 / 0.6745)
+    both = size_tables.against_hde(rows)
+    raw = both[both["method"] == "raw"]
+    assert raw["true_diameter_nm"].tolist() == [97] and raw["error_nm"].tolist() == [-1]  # the HDE image lost one
