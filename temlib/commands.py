@@ -24,7 +24,7 @@ def not_computed(path, error):
     """What the runtime of a network fails with, in one sentence."""
     reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
     return (
-        f"{path.name} was not denoised ({reason:.200}): more free memory is needed, or a smaller network. Close other "
+        f"{path.name} was not computed ({reason:.200}): more free memory is needed, or a smaller network. Close other "
         "programs and try again, or take --model fast."
     )
 

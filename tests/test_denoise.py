@@ -280,7 +280,7 @@ def test_what_the_runtime_fails_with_is_one_error_line_and_the_rest_goes_on(monk
     write(tmp_path / "b.tif")
     status, output, errors = call(tmp_path, "-o", tmp_path / "out")
     assert (status, output.count("\n"), errors.count("\n")) == (1, 1, 1)
-    assert errors.startswith(f"error: a.tif was not denoised ({type(error).__name__}")
+    assert errors.startswith(f"error: a.tif was not computed ({type(error).__name__}")
     assert sorted(os.listdir(tmp_path / "out")) == ["b_denoised.tif", "b_denoised.tif.json"]
 
 
