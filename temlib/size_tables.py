@@ -149,9 +149,8 @@ def froc(rows, areas_nm2, by):
     """
     parts = []
     for method, group in rows.reset_index(drop=True).groupby(by, sort=False):
-        counts = (group["kind"] == "invented") & (group["diameter_nm"] >= LARGE_NM) & (group["contrast"] >= DARK)
         score = seen(group)
-        false = np.sort(score[counts].to_numpy())[::-1]
+        false = np.sort(score[_counts_as_invented(group)].to_numpy())[::-1]
         sure = group[group["true_d_prime"] >= SURE]
         scores = np.where(sure["kind"] == "matched", score[sure.index], -np.inf)
         levels = np.unique(np.concatenate([false, np.arange(10 * MOST_D_PRIME + 1) / 10]))
@@ -168,6 +167,34 @@ def froc(rows, areas_nm2, by):
             )
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def _counts_as_invented(rows):
+    return (rows["kind"] == "invented") & (rows["diameter_nm"] >= LARGE_NM) & (rows["contrast"] >= DARK)
+
+
+def invented_per_field(rows, fields, field_nm2):
+    """What is invented, in a field of the paper's size.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+    fields : pandas.DataFrame
+        method, specimen and fields, on how many it was tried.
+    field_nm2 : float
+        Area of each.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `fields` with invented (of 30 nm and 3 % contrast or more, whatever their d') and significant (of these, what
+        `temlib measure` calls so), both a field.
+    """
+    false = rows[_counts_as_invented(rows)].astype({"significant": bool})
+    number = false.groupby(["method", "specimen"])["significant"].agg(["size", "sum"])
+    number = number.reindex(pd.MultiIndex.from_frame(fields[["method", "specimen"]]), fill_value=0).to_numpy()
+    a_field = number / (fields[["fields"]].to_numpy() * field_nm2 / BEAM_FIELD_NM**2)
+    return fields.assign(invented=a_field[:, 0], significant=a_field[:, 1])
 
 
 def at_false_rate(curves, rate, by):

@@ -67,6 +67,17 @@ def test_the_curve_counts_false_ones_in_fields_of_the_papers_size():
     assert best["recall"] == 0.75 and 6 < best["least_d_prime"] <= 6.5
 
 
+def test_invented_particles_are_counted_by_specimen_in_fields_of_the_papers_size():
+    told = {"kind": "invented", "method": "best", "diameter_nm": [40.0, 40, 20, 40], "contrast": [0.1, 0.1, 0.1, 0.02]}
+    rows = pd.DataFrame(
+        told | {"specimen": ["sized", "sized", "sized", "empty"], "significant": [True, False, True, True]}
+    )
+    fields = pd.DataFrame({"method": "best", "specimen": ["sized", "empty"], "fields": [4, 9]})
+    table = size_tables.invented_per_field(rows, fields, size_tables.BEAM_FIELD_NM**2 / 2)
+    # two of four half fields, one of them significant; the others are too small or too faint
+    assert table[["invented", "significant"]].to_numpy().tolist() == [[1, 0.5], [0, 0]]
+
+
 def test_pairs_are_told_apart_by_their_gap():
     rows = matched([0.0] * 4, true_d_prime=7.0, true_gap_nm=[-5.0, -5, 15, 200])
     rows["kind"] = ["matched", "merged", "matched", "missed"]
