@@ -18,8 +18,11 @@ from temlib.ablations import CORRECTED, SEGMENT_PX, TESTS, VARIANTS
 from temlib.errors import ProfileError
 from temlib.paths import whole_file
 from temlib.preprocess import background_level
-from temlib.provenance import sha256
+from temlib.provenance import digest_of_code, sha256
 
+# Modules whose change makes a training, or what it is judged by, another one
+DECIDING = ("ablation_runs", "ablation_samples", "camera", "filters", "models", "noise2noise", "preprocess", "quality")
+DECIDING += ("training", "trials")
 ROUNDS = 5  # of a training; in the last one batch normalisation keeps its statistics
 
 
@@ -171,7 +174,7 @@ def trained_and_judged(folder, sets, wanted, *, seeds, pixel_size_nm, report=pri
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    known = [_digest(sets)]
+    known = [_digest(sets), digest_of_code(DECIDING)]
     if Path(options["pretrained"]).is_file():
         known.append(sha256(options["pretrained"]))
     found, started, trained, missing = [], time.perf_counter(), 0, set()

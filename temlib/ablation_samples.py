@@ -3,6 +3,7 @@
 Arrays in, arrays out, but for the sets, which lie in a folder.
 """
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,7 @@ def learning_arrays(sets, recipe, crop_px):
     Returns
     -------
     inputs, targets : ndarray of float32, shape (n, 1, M, N)
+        Whole images, or their four corners, so that all recipes see all of a field.
     """
     mode = mode_of(recipe)
     chosen = sets[: max(1, round(recipe["fields_share"] * len(sets)))]
@@ -98,7 +100,9 @@ def learning_arrays(sets, recipe, crop_px):
     both = [np.stack(images)[:, None].astype(np.float32) for images in (inputs, targets)]
     if recipe["augmentation"].startswith("crops"):
         return tuple(both)
-    return tuple(images[..., :crop_px, :crop_px] for images in both)
+    corners = product(*({0, n - crop_px} for n in both[0].shape[-2:]))
+    corners = [np.s_[..., row : row + crop_px, col : col + crop_px] for row, col in sorted(corners)]
+    return tuple(np.concatenate([images[corner] for corner in corners]) for images in both)
 
 
 def mode_of(recipe):

@@ -77,7 +77,7 @@ MATCHED = {"usual": "corrected"} | {f"{dose:g} e⁻/px": f"{dose:g} e⁻/px" for
 COLUMNS = ["question", "comparison", "variant", "test", "against", "against_test", "paper"]
 USES, NOT_EFFECTIVE, NO_GAIN = "did this", "not effective", "no improvement"
 _PREPROCESSING = [
-    ("the paper's recipe", "faithful", USES),
+    ("the authors' code", "faithful", "its code does this"),
     ("authors' resize instead of the area mean", "authors' resize", "its code does this"),
     ("drift left in", "drift left in", "its code does this, the paper not"),
     ("scales of the extremes instead of the film's", "scales of the extremes", USES),

@@ -8,7 +8,7 @@ to 16 bits. Arrays in, arrays out; files are none of its business.
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import ndtr
 
 FULL_SCALE_COUNTS = 65535
+LEAST_VARIANCE_E2 = 0.01  # of a pixel: a camera that counts electrons has none where nothing is expected
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def fisher_information(derivatives, electrons, camera):
     information : ndarray of shape (P, P)
         Its inverse is the Cramer-Rao bound on the covariance of the parameters.
     """
-    variance = pixel_variance(electrons, camera) / camera.counts_per_e**2
+    variance = np.maximum(pixel_variance(electrons, camera) / camera.counts_per_e**2, LEAST_VARIANCE_E2)
     shared = np.full(variance.shape, camera.segment_counts / camera.counts_per_e)
     rows = whitened(derivatives, variance, shared, camera.segment_width_px)
     return np.einsum("pij,qij->pq", rows, rows)
@@ -259,6 +260,18 @@ def whitened(values, variance, shared, segment_width_px):
         offset = np.add.reduceat(values * (shared / variance), starts, axis=-1) * share
         values = values - shared * np.repeat(offset, widths, axis=-1)
     return values / np.sqrt(variance)
+
+
+def log_determinant(variance, shared, segment_width_px):
+    """Of the covariance that `whitened` takes: with chi^2 it makes -2 ln of a likelihood, but for a constant."""
+    starts = np.arange(0, variance.shape[1], segment_width_px)
+    weight = np.add.reduceat(shared**2 / variance, starts, axis=-1)
+    return float(np.sum(np.log(variance)) + np.sum(np.log1p(weight)))
+
+
+def for_sums(camera):
+    """A camera whose pixels are as noisy as its sums over many: what a charge cloud takes from one, others have."""
+    return replace(camera, blur_px=0.0)
 
 
 def cut_mean(ratio):

@@ -165,17 +165,21 @@ def segment_sigma(difference, unclipped, width_px):
     Parameters
     ----------
     difference : ndarray of shape (M, N)
-        One exposure minus the other, over sqrt(2) [counts].
+        One exposure minus the other, over sqrt(2) [counts]; NaN where it shows something else.
     unclipped : float
         Share of pixels above 0: to first order clipping scales a small common offset by it.
     width_px : int
     """
     rows, cols = difference.shape
     segments = difference[:, : cols - cols % width_px].reshape(rows, -1, width_px)
-    products = segments.sum(axis=2) ** 2 - np.sum(segments**2, axis=2)
-    products -= 2 * np.sum(segments[..., 1:] * segments[..., :-1], axis=2)
-    n_products = width_px**2 - width_px - 2 * (width_px - 1)
-    return np.sqrt(max(products.mean() / n_products, 0)) / unclipped
+    known = np.isfinite(segments)
+
+    def products(x):
+        """Sum over the pairs of pixels of a segment that are no neighbours, both ways."""
+        return np.sum(x.sum(axis=2) ** 2 - np.sum(x**2, axis=2) - 2 * np.sum(x[..., 1:] * x[..., :-1], axis=2))
+
+    pairs = products(known.astype(float))
+    return np.sqrt(max(products(np.where(known, segments, 0.0)) / max(pairs, 1), 0)) / unclipped
 
 
 def fit_once(sets, camera):

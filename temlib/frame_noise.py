@@ -21,6 +21,7 @@ NEAR_PX = 4  # columns so near may share charge
 SURE = 5.0  # standard errors by which segments must share an offset, or neighbours charge
 CLIPPED_SHARE = 1e-3  # of pixels at the lowest value, 0
 LEAST_EXCESS = 1.02  # below it, the fit has given up on pulse heights
+POISSON = 0.8, 1.25  # variance over mean of counted electrons, where carbon and denoising have their share
 LEAST_FILM = 1000  # pixels, whose noise is told to a few per cent
 OUTLIER = 5.0  # times the median noise
 # One that counts whole electrons, and nothing else
@@ -62,13 +63,27 @@ def camera_of_frame(raw, denoised):
     mean, zeros = raw[film].mean(), np.mean(raw[film] == 0)
     clipped = bool(raw.min() == 0 and zeros > CLIPPED_SHARE)
     segment_px = segment_width([np.stack([raw, raw - noise])])
-    return roughly([noise / np.sqrt(film.mean())], mean, zeros if clipped else None, segment_px), clipped
+    return roughly([np.where(film, noise, np.nan)], mean, zeros if clipped else None, segment_px), clipped
+
+
+def counts_electrons(raw, denoised):
+    """Whether the numbers of a frame, whatever its unit, are those of whole electrons: as noisy as Poisson's."""
+    if not np.array_equal(raw, np.rint(raw)):
+        return False
+    film, noise = _noise_of_film(raw, denoised)
+    least, most = POISSON
+    return bool(least < np.mean(noise[film] ** 2) / raw[film].mean() < most)
 
 
 def gain_of_frame(raw, denoised):
-    """Of the frame's unit in an electron, if all of its noise is that of electrons with the OneView's pulse heights."""
+    """Of the frame's unit in an electron, if its noise is that of electrons with the OneView's pulse heights.
+
+    But for the offsets of segments, which electrons do not make.
+    """
     film, noise = _noise_of_film(raw, denoised)
-    return float(np.mean(noise[film] ** 2) / raw[film].mean() / ONEVIEW_BIN8.excess_factor)
+    segment_px = segment_width([np.stack([raw, raw - noise])])
+    segment = segment_sigma(np.where(film, noise, np.nan), 1.0, segment_px) if segment_px > 1 else 0.0
+    return float((np.mean(noise[film] ** 2) - segment**2) / raw[film].mean() / ONEVIEW_BIN8.excess_factor)
 
 
 def _noise_of_film(raw, denoised):
@@ -91,15 +106,15 @@ def roughly(noise, mean, zeros, segment_px):
     Parameters
     ----------
     noise : sequence of ndarray of shape (M, N)
-        Of single frames.
+        Of single frames; NaN where they show something else.
     mean : float
         Of the frames.
     zeros : float or None
         Share of their pixels that were cut at 0; None where none are.
     segment_px : int
     """
-    shown, variance = 1.0, np.mean([d.var() for d in noise])
-    covariance = np.mean([np.mean(d[1:] * d[:-1]) for d in noise])
+    shown, variance = 1.0, np.mean([np.nanvar(d) for d in noise])
+    covariance = np.mean([np.nanmean(d[1:] * d[:-1]) for d in noise])
     if zeros is not None:
         ratio = -ndtri(zeros)  # of mean and spread before the cut
         shown = ndtr(ratio)

@@ -12,11 +12,13 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
 from temlib import sizing
-from temlib.camera import detectability
+from temlib.camera import detectability, for_sums, pixel_variance
 from temlib.film import film_level
-from temlib.particles import find_particles
+from temlib.particles import find_particles, gaps, leave_frame
 
 BLUR_PX = 0.5  # of the edges of particles in a frame that was binned by 8
+FINDER_PIXEL_NM = 3.0  # as which the finder takes any pixel: it knows 30 to 240 nm, so 10 to 80 pixels
+SIZES_PX = 10, 80  # of particles that are found
 DENOISED_BLUR_PX = 1.0  # from which the fit of a denoised image starts
 EDGE_WIDTHS = 2.563  # from 10 to 90 % of an edge, in standard deviations of its blur
 MARGIN_PX = 10  # of film around a group of particles, which is fitted with it
@@ -24,11 +26,13 @@ NEAR_PX = 4.0  # particles whose rims are nearer are fitted together
 MOST_TOGETHER, CLOSER_PX = 10, 2.0  # particles that are fitted together; of more, the gaps are narrowed by so much
 MOST_CONTRAST = 0.95  # that a fit starts from
 LEAST_CONTRAST = 0.03  # of a particle in a denoised image
-NEEDED = 16.0  # by how much chi^2 must grow without a particle of a group; its four parameters explain 4 of noise
+NEEDED = 16.0  # of -2 ln of the likelihood, for a particle of a group; its four parameters explain 4 of noise
 LEAST_MISSED = 0.1  # of the film, by which a denoised image is darker than what is fitted where a particle was missed
-LEAST_GAIN = 0.1  # of the sum of squares in a denoised image, for what was missed
+LEAST_REST = 0.03  # of the squares of what particles take from a denoised image, which asks for more of them
+NESTED = 0.5  # of the larger diameter: particles with nearer centres may be one
 SURE = 100.0  # square of a particle's absorption in standard errors above which there is no need to try without it
 DETECTABLE = 5.0  # least measured d' that is significant: below it, noise makes some particles in a hundred fields
+HOT_FILM, HOT_NOISE = 1.5, 8.0  # films and standard deviations above which a pixel is none of the specimen
 COLUMNS = ["row_px", "col_px", "diameter_nm", "diameter_error_nm", "contrast", "background", "d_prime", "shown"]
 COLUMNS += ["edge_width_nm", "misfit", "touching", "at_border", "significant"]
 
@@ -60,7 +64,7 @@ def measure(raw, denoised, *, pixel_size_nm, camera, clipped, exposures=1, each=
         (the share of its contrast that the denoised image shows: 1 if both agree, less for a bump of the noise),
         edge_width_nm (from 10 to 90 % of what blurs the edge; known only where it is fitted), the misfit of its
         group (see `sizing.Fit`); whether it is touching another one, reaches beyond the frame (at_border), and is
-        significant: `seen` of DETECTABLE or more.
+        significant: `seen` of DETECTABLE or more, and not of a standard error as large as itself.
     """
     options = {"camera": camera, "clipped": clipped, "exposures": exposures, "blur_px": BLUR_PX}
     return _each_group(raw, denoised, pixel_size_nm, each, camera=camera, exposures=exposures, options=options)
@@ -82,7 +86,8 @@ def measure_denoised(denoised, *, pixel_size_nm, camera=None, each=map):
     -------
     pandas.DataFrame
         As of `measure`; the standard errors are the least that the raw frame allows (see `sizing.bound`), since what
-        is wrong with a denoised image does not show in it. They and d' are NaN without a camera.
+        is wrong with a denoised image does not show in it. They and d' are NaN without a camera, and what is
+        significant is not known.
     """
     options = {"free": (*sizing.SPHERE, *sizing.FILM, sizing.BLUR), "blur_px": DENOISED_BLUR_PX}
     return _each_group(denoised, denoised, pixel_size_nm, each, camera=camera, exposures=1, options=options)
@@ -91,28 +96,35 @@ def measure_denoised(denoised, *, pixel_size_nm, camera=None, each=map):
 def _each_group(image, denoised, pixel_size_nm, each, **how):
     """The table of all particles that a denoised image shows, each group fitted in a window of whole segments."""
     film = film_level(np.asarray(denoised, np.float32)).item()
-    found = find_particles(denoised, pixel_size_nm=pixel_size_nm, background=film)
-    spheres = _as_spheres(found, pixel_size_nm)
+    spheres = _found(denoised, film)
     width = how["camera"].segment_width_px if how["camera"] else 1
     parts = [spheres[group] for group in groups(spheres)]
     corners = [_window(part, np.shape(image), width) for part in parts]
-    owner = _owners(parts, np.shape(image))
+    owner, hot = _owners(parts, np.shape(image)), _hot(image, film, how["camera"], how["exposures"])
+    image = np.where(hot, denoised, image)
     windows = [
-        [np.asarray(one[rows, cols], float) for one in (image, denoised)] + [~np.isin(owner[rows, cols], (0, number))]
+        [np.asarray(one[rows, cols], float) for one in (image, denoised)]
+        + [~np.isin(owner[rows, cols], (0, number)) | hot[rows, cols]]
         for number, (rows, cols) in enumerate(corners, 1)
     ]
     starts = [part - [rows.start, cols.start, 0, 0] for part, (rows, cols) in zip(parts, corners, strict=True)]
     tables = [pd.DataFrame(columns=COLUMNS)]
-    fitted = partial(_fitted, film=film, pixel_size_nm=pixel_size_nm, **how)
+    fitted = partial(_fitted, film=film, **how)
     for table, (rows, cols) in zip(each(fitted, windows, starts), corners, strict=True):
         table[["row_px", "col_px"]] += [rows.start, cols.start]
         tables.append(table)
-    table = pd.concat(tables[1:] or tables).sort_values("d_prime", ascending=False, ignore_index=True)
+    table = pd.concat(tables[1:] or tables)
+    inside = ((table[["row_px", "col_px"]] > -0.5) & (table[["row_px", "col_px"]] < np.array(image.shape) - 0.5)).all(
+        axis=1
+    )
+    table = table[inside & (table["contrast"] > 0)].sort_values("d_prime", ascending=False, ignore_index=True)
     table[["diameter_nm", "diameter_error_nm", "edge_width_nm"]] *= pixel_size_nm  # in pixels so far
-    reach = table[["diameter_nm"]].to_numpy() / 2 / pixel_size_nm
-    places = table[["row_px", "col_px"]].to_numpy()
-    table["at_border"] = ((places < reach) | (places > np.array(np.shape(image)) - 1 - reach)).any(axis=1)
-    table["significant"] = seen(table) >= DETECTABLE
+    places = table[["row_px", "col_px", "diameter_nm"]].to_numpy(float)
+    apart_nm = gaps(places, places, pixel_size_nm) + np.diag(np.full(len(table), np.inf))
+    table["touching"] = apart_nm.min(axis=1, initial=np.inf) < 0
+    table["at_border"] = leave_frame(table, image.shape, pixel_size_nm)
+    significant = (seen(table) >= DETECTABLE) & (table["diameter_error_nm"] < table["diameter_nm"])
+    table["significant"] = significant.astype("boolean").where(table["d_prime"].notna())
     return table[COLUMNS]
 
 
@@ -121,9 +133,16 @@ def seen(table):
     return table["d_prime"] * table["shown"].clip(upper=1)
 
 
-def _as_spheres(found, pixel_size_nm):
-    """What is found as the spheres that a fit starts from, (K, 4)."""
-    diameter_px = found["diameter_nm"] / pixel_size_nm
+def _hot(image, film, camera, exposures):
+    """Pixels that show no specimen, but an X-ray hit, a broken pixel, or no number."""
+    noise = math.sqrt(pixel_variance(film, camera) / exposures) / camera.counts_per_e if camera else 0.0
+    return ~(image <= HOT_FILM * film + HOT_NOISE * noise)
+
+
+def _found(image, background):
+    """What is dark in an image, as the spheres that a fit starts from, (K, 4)."""
+    found = find_particles(image, pixel_size_nm=FINDER_PIXEL_NM, background=background)
+    diameter_px = found["diameter_nm"] / FINDER_PIXEL_NM
     absorption = -np.log1p(-found["contrast"].clip(upper=MOST_CONTRAST)) / diameter_px
     return np.column_stack([found["row_px"], found["col_px"], diameter_px, absorption])
 
@@ -158,7 +177,7 @@ def groups(spheres, near_px=NEAR_PX):
         return []
     if near_px <= -spheres[:, 2].max():  # no gap is more negative
         return np.array_split(np.arange(len(spheres)), math.ceil(len(spheres) / MOST_TOGETHER))
-    number, group = connected_components(_gaps(spheres) < near_px)
+    number, group = connected_components(gaps(spheres[:, :3], spheres[:, :3]) < near_px)
     parts = [np.flatnonzero(group == i) for i in range(number)]
     return [
         part[inner]
@@ -169,24 +188,20 @@ def groups(spheres, near_px=NEAR_PX):
     ]
 
 
-def _gaps(spheres):
-    """From rim to rim [px], (K, K)."""
-    return cdist(spheres[:, :2], spheres[:, :2]) - np.add.outer(spheres[:, 2], spheres[:, 2]) / 2
-
-
-def _fitted(windows, spheres, *, film, pixel_size_nm, camera, exposures, options):
+def _fitted(windows, spheres, *, film, camera, exposures, options):
     """Rows of one group; lengths in pixels of the window, given as it is fitted, denoised, and what shows others."""
     window, denoised, others = windows
     options = options | {"ignored": others}
     fit = sizing.fit(window, spheres, [film, 0, 0], **options)
-    fit = _with_missed(fit, window, denoised, pixel_size_nm, options)
+    fit = _with_nested_as_one(fit, window, options)
+    fit = _with_missed(fit, window, denoised, options)
     while (simpler := _without_needless(fit, window, options)) is not None:
         fit = simpler
     blurred = sizing.BLUR in options.get("free", ())
+    errors = fit.errors[:, 2] * math.sqrt(max(fit.misfit, 1)) if camera else np.full(len(fit.spheres), np.nan)
     if blurred and camera:
-        errors = sizing.bound(fit.spheres, fit.film, window.shape, camera, blur_px=BLUR_PX)[:, 2]
-    else:
-        errors = fit.errors[:, 2] * math.sqrt(max(fit.misfit, 1)) if camera else np.nan
+        least = sizing.bound(fit.spheres, fit.film, window.shape, camera, blur_px=BLUR_PX)[:, 2]
+        errors = np.where(np.isfinite(errors), least, np.inf)
     d_primes, shown = _against_denoised(fit, denoised, others, camera, exposures)
     return pd.DataFrame(
         {
@@ -200,8 +215,6 @@ def _fitted(windows, spheres, *, film, pixel_size_nm, camera, exposures, options
             "shown": shown,
             "edge_width_nm": EDGE_WIDTHS * fit.blur_px if blurred else np.nan,
             "misfit": fit.misfit,
-            "touching": (_gaps(fit.spheres) + np.diag(np.full(len(fit.spheres), np.inf))).min(axis=1, initial=np.inf)
-            < 0,
         }
     )
 
@@ -210,17 +223,47 @@ def _contrast(spheres):
     return -np.expm1(-spheres[:, 3] * spheres[:, 2])
 
 
-def _with_missed(fit, window, denoised, pixel_size_nm, options):
+def _needed(fuller, simpler, window, options):
+    """Whether the spheres that only one of two fits has are worth it, by the likelihood.
+
+    A denoised image has no noise to compare with: they are if too much is left that the others do not explain.
+    """
+    if "camera" in options:
+        return simpler.deviance - fuller.deviance > NEEDED * (len(fuller.spheres) - len(simpler.spheres))
+    taken = np.where(options["ignored"], 0, simpler.film[0] - window)
+    return simpler.deviance > max(fuller.deviance, LEAST_REST * np.sum(taken**2))
+
+
+def _with_nested_as_one(fit, window, options):
+    """The fit with one sphere for those that lie within one another: a finder sees several in one with facets."""
+    centres, diameters = fit.spheres[:, :2], fit.spheres[:, 2]
+    near = cdist(centres, centres) < NESTED * np.maximum.outer(diameters, diameters)
+    row, col = np.indices(window.shape)
+    covered = [np.hypot(row - r, col - c) < d / 2 for r, c, d, _ in fit.spheres]
+    number, nest = connected_components(near)
+    for inside in (nest == i for i in range(number)):
+        if inside.sum() < 2:
+            continue
+        union = np.any([covered[k] for k in np.flatnonzero(inside)], axis=0)
+        diameter = max(2 * math.sqrt(union.sum() / math.pi), diameters[inside].max())
+        contrast = min(_contrast(fit.spheres[inside]).max(), MOST_CONTRAST)
+        one = [*centres[inside].mean(axis=0), diameter, -math.log1p(-contrast) / diameter]
+        simpler = sizing.fit(window, np.vstack([fit.spheres[~inside], one]), fit.film, **options)
+        if not _needed(fit, simpler, window, options):
+            return _with_nested_as_one(simpler, window, options)
+    return fit
+
+
+def _with_missed(fit, window, denoised, options):
     """The fit with more spheres where the denoised image is darker than its own explain: a heap hides rims."""
     explained = sizing.expected(fit.spheres, fit.film, window.shape, blur_px=fit.blur_px)
     residual = np.where(options["ignored"], 0, denoised - explained)
-    darker = find_particles(1 + residual / fit.film[0], pixel_size_nm=pixel_size_nm)
-    missed = _as_spheres(darker[darker["contrast"] >= LEAST_MISSED], pixel_size_nm)
+    missed = _found(1 + residual / fit.film[0], 1.0)
+    missed = missed[_contrast(missed) >= LEAST_MISSED]
     if len(missed) == 0:
         return fit
     fuller = sizing.fit(window, np.vstack([fit.spheres, missed]), fit.film, **options)
-    needed = NEEDED if "camera" in options else LEAST_GAIN * fit.chi2
-    return fuller if fit.chi2 - fuller.chi2 > needed else fit
+    return fuller if _needed(fuller, fit, window, options) else fit
 
 
 def _without_needless(fit, window, options):
@@ -238,7 +281,7 @@ def _without_needless(fit, window, options):
     for k in np.argsort(contrast * fit.spheres[:, 2]) if len(contrast) > 1 else ():
         if not sure[k]:
             simpler = sizing.fit(window, np.delete(fit.spheres, k, axis=0), fit.film, **options)
-            if simpler.chi2 - fit.chi2 < NEEDED:
+            if not _needed(fit, simpler, window, options):
                 return simpler
     return None
 
@@ -251,5 +294,5 @@ def _against_denoised(fit, denoised, others, camera, exposures):
         without = sizing.expected(np.delete(fit.spheres, k, axis=0), fit.film, denoised.shape, blur_px=BLUR_PX)
         signal = np.where(others, 0, without - with_all)
         shown.append(np.sum(signal * (without - denoised)) / max(np.sum(signal**2), np.finfo(float).tiny))
-        d_primes.append(math.sqrt(exposures) * detectability(signal, with_all, camera) if camera else np.nan)
+        d_primes.append(math.sqrt(exposures) * detectability(signal, with_all, for_sums(camera)) if camera else np.nan)
     return d_primes, shown

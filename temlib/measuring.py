@@ -13,7 +13,7 @@ import pandas as pd
 from temlib import preview
 from temlib.camera import ONEVIEW_BIN8, Camera
 from temlib.errors import TemlibError
-from temlib.frame_noise import camera_of_frame, gain_of_frame
+from temlib.frame_noise import camera_of_frame, counts_electrons, gain_of_frame
 from temlib.inference import denoise_image
 from temlib.inputs import stem_of
 from temlib.measure import COLUMNS, measure, measure_denoised, seen
@@ -24,7 +24,7 @@ from temlib.provenance import versions
 FARTHEST_DIAMETERS = 0.5  # that a particle moves from one image to the next, of the median diameter
 LOST_IMAGES = 3  # in which a particle may be missing
 ERRORS = Path(__file__).parent / "weights" / "diameter_errors.csv"  # the study's 09_calibration
-ONCE = "raw"  # the method of the table of errors that fits raw frames
+RAW = "raw"  # the method of the table of errors that fits raw frames
 KEYS = ["image", "time_s", "particle"]
 
 
@@ -156,13 +156,18 @@ def _how(movie, network, pixel_nm, each):
 
 def _camera(raw, denoised, electrons, notes):
     """Of the file's unit in an electron, the camera, and whether it cut at zero."""
-    camera, clipped = camera_of_frame(raw, denoised) if electrons else (None, False)
-    per_e = 1.0
+    per_e, counted = 1.0, electrons or counts_electrons(raw, denoised)
+    camera, clipped = camera_of_frame(raw, denoised) if counted else (None, False)
     if camera is None:
         per_e = gain_of_frame(raw, denoised)
         why = "it has less noise than its electrons would make" if electrons else "its unit is counts"
         notes.append(f"{why}, so {per_e:.3g} of its unit are taken for an electron, as the noise implies")
         camera, clipped = camera_of_frame(raw / per_e, denoised / per_e)
+    if camera is None:
+        raise TemlibError(
+            "Its noise is none that electrons make, whatever a count is: was it filtered, or averaged? A raw frame is "
+            "needed."
+        )
     fitted = {name: float(value) for name, value in asdict(camera).items()}
     return {"unit_per_e": per_e, "fitted": fitted | {"segment_width_px": camera.segment_width_px}, "clipped": clipped}
 
@@ -183,7 +188,7 @@ def with_stated_errors(table, card_sha256=None):
         With NaN for the errors of a network that was not tried.
     """
     known = pd.read_csv(ERRORS)
-    chosen = known["method"] == ONCE if card_sha256 is None else known["card_sha256"] == card_sha256
+    chosen = known["method"] == RAW if card_sha256 is None else known["card_sha256"] == card_sha256
     known = known[chosen].sort_values("least_d_prime")
     if known.empty:
         return table.assign(diameter_error_nm=np.nan)

@@ -112,25 +112,54 @@ def _circles(depth, mask, threshold, min_radius_px, pixel_size_nm):
     circular Hough transform with known direction).
     """
     sigma = 0.2 * min_radius_px
-    gradient = np.stack([gaussian_filter(depth, sigma, order=order) for order in ((1, 0), (0, 1))])
     edges = canny(depth, sigma, low_threshold=threshold / 8, high_threshold=threshold / 4)
+    gradient = np.stack([gaussian_filter(depth, sigma, order=order) for order in ((1, 0), (0, 1))])
     place = np.argwhere(edges)
     direction = (gradient[:, edges] / np.hypot(*gradient)[edges]).T
     radii = np.arange(min_radius_px, MAX_DIAMETER_NM / pixel_size_nm / 2)
-    seen = np.zeros((len(radii), *depth.shape))
-    for score, radius in zip(seen, radii, strict=True):
+    best, best_radius = np.full(depth.shape, -np.inf), np.zeros(depth.shape)
+    for radius in radii:
         centre = np.rint(place + radius * direction).astype(int)
         inside = np.all((centre >= 0) & (centre < depth.shape), axis=1)
-        np.add.at(score, tuple(centre[inside].T), 1.0)
-        score[:] = gaussian_filter(score, VOTE_SIGMA_PX) * VOTE_SIGMA_PX**2 / radius
-    seen -= RIM_CHANCE_PX / radii[:, None, None]
-    best = seen.max(axis=0) * mask
+        votes = np.zeros(depth.shape)
+        np.add.at(votes, tuple(centre[inside].T), 1.0)
+        seen = (gaussian_filter(votes, VOTE_SIGMA_PX) * VOTE_SIGMA_PX**2 - RIM_CHANCE_PX) / radius
+        better = seen > best
+        best[better], best_radius[better] = seen[better], radius
     chosen = []
-    for row, col in peak_local_max(best, min_distance=2, threshold_abs=RIM_SEEN, exclude_border=False):
-        radius = radii[seen[:, row, col].argmax()]
+    for row, col in peak_local_max(
+        np.where(mask, best, -np.inf), min_distance=2, threshold_abs=RIM_SEEN, exclude_border=False
+    ):
+        radius = best_radius[row, col]
         if all(np.hypot(row - r, col - c) > 0.8 * max(radius, other) for r, c, other in chosen):
             chosen.append((row, col, radius))
     return chosen
+
+
+def gaps(ones, others, pixel_size=1.0):
+    """From rim to rim.
+
+    Parameters
+    ----------
+    ones, others : array of shape (K, 3) and (L, 3)
+        Centres [px], and diameters in any unit.
+    pixel_size : float
+        Edge of a pixel in that unit.
+
+    Returns
+    -------
+    ndarray of shape (K, L)
+        In the unit of the diameters, negative where two overlap.
+    """
+    ones, others = (np.asarray(table, float) for table in (ones, others))
+    return pixel_size * cdist(ones[:, :2], others[:, :2]) - np.add.outer(ones[:, 2], others[:, 2]) / 2
+
+
+def leave_frame(particles, shape, pixel_size_nm):
+    """Which particles reach beyond the middle of a border pixel of an image (M, N)."""
+    reach = particles[["diameter_nm"]].to_numpy() / 2 / pixel_size_nm
+    places = particles[["row_px", "col_px"]].to_numpy()
+    return ((places < reach) | (places > np.array(shape) - 1 - reach)).any(axis=1)
 
 
 def match_particles(found, truth, *, pixel_size_nm, max_distance=0.5):

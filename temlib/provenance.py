@@ -25,6 +25,13 @@ def sha256(path):
 
 
 @functools.cache
+def digest_of_code(modules):
+    """Of the source of some modules of temlib, a tuple of names: what is kept under it is made anew by other code."""
+    here = Path(__file__).parent
+    return hashlib.sha256(b"".join((here / f"{name}.py").read_bytes() for name in modules)).hexdigest()
+
+
+@functools.cache
 def git_state():
     """`(commit, dirty)` of the project's checkout; `(None, None)` where it is none."""
     try:

@@ -1,31 +1,45 @@
 """From particles beside their truth to what can be said of a method: errors, recall, invented ones, pairs.
 
-Tables in, tables out. Rows are those of `size_trials.beside_truth` with field, material, dose_e_per_px and method;
-intervals are over fields, since the particles of one share its film, its fringes and its noise.
+Tables in, tables out. Rows are those of `size_trials.beside_truth` with field, specimen, material, dose_e_per_px and
+method; intervals are over fields, since the particles of one share its film, its fringes and its noise. Particles that
+the frame cuts are left out of all that is said of sizes.
 """
 
 import warnings
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from temlib.measure import DETECTABLE, seen
-from temlib.size_trials import gaps_nm
+from temlib.particles import gaps
 
 NORMAL_MEDIAN = 0.6745  # of |x| for a standard normal x
 NINETY = 1.645  # standard errors of a 90 % interval
 LARGE_NM, DARK = 30.0, 0.03  # an invented particle counts from this diameter and contrast on
 BEAM_FIELD_NM = 512 * 2.9885  # edge of the paper's field of view, for which false particles are counted
 SIZES_NM = np.array([30.0, 40, 50, 63, 80, 100, 126, 159, 200])
-D_PRIMES = np.array([0.0, 1, 2, 3, 4, 5, 6, 8, 12, 100])
+D_PRIMES = np.array([0.0, 1, 2, 3, 4, 5, 6, 8, 12, np.inf])
 GAPS_NM = np.array([-20.0, -10, 0, 10, 20, 30, 40])
 ALONE_NM = 10.0  # a particle whose nearest rim is farther is alone
 MOST_D_PRIME = 12  # of a threshold
-SURE = 6.0  # d' from which the aims hold
+SURE_D_PRIME = 6.0  # from which the aims hold
 CLASSES = (DETECTABLE, 8.0, 15.0)  # of measured d', for the calibration of standard errors
+CALIBRATED = ("sized", "second")  # specimens whose diameters are known
 PLACE = ["row_px", "col_px", "diameter_nm"]
 LEAST = 5  # particles of which a median is told
 RESAMPLED = 400
+
+
+def sure(rows):
+    """The rows of true particles with d' of 6 or more."""
+    return rows[rows["true_d_prime"] >= SURE_D_PRIME]
+
+
+def alone(rows):
+    """The rows of true particles that lie wholly in the frame and whose nearest neighbour is 10 nm away or farther."""
+    whole = ~rows["true_at_border"].astype("boolean").fillna(True)
+    return rows[rows["true_diameter_nm"].notna() & whole & ~(rows["true_gap_nm"] < ALONE_NM)]
 
 
 def errors(rows, by, *, seed):
@@ -42,31 +56,45 @@ def errors(rows, by, *, seed):
     Returns
     -------
     pandas.DataFrame
-        For each group: n true particles, found (share), bias_nm (median error of those found), spread_nm (median of
-        |error| / 0.6745, one that was not found being infinitely wrong), bound_nm (median), bias_by_bound and
-        spread_by_bound (the same of error / bound, so particle by particle), coverage (share of |error| within 1.645
-        standard errors); with _low and _high the 95 % intervals of bias_by_bound, spread_by_bound and coverage.
+        For each group: n true particles in so many fields, diameter_nm and bound_nm (medians), and, each with the ends
+        _low and _high of its 95 % interval: found (share), bias_nm (median error of those found), spread_nm (median of
+        |error| / 0.6745, one that was not found being infinitely wrong), bias_by_bound and spread_by_bound (the same
+        of error / bound, so particle by particle), coverage (share of |error| within 1.645 standard errors).
     """
     true = rows[rows["true_diameter_nm"].notna()].reset_index(drop=True)
     table = [dict(zip(by, key, strict=True)) | _errors(group, seed) for key, group in true.groupby(by, sort=False)]
-    return pd.DataFrame(table)
+    ends = [f"{name}{end}" for name in _statistics(true) for end in ("", "_low", "_high")]
+    return pd.DataFrame(table, columns=[*by, "n", "fields", "diameter_nm", "bound_nm", *ends])
+
+
+def _statistics(group):
+    """What is told of a group: values, one a particle, and what is made of them, by name."""
+    found = (group["kind"] == "matched").astype(float)
+    error = group["error_nm"].where(found == 1)
+    relative = error / group["true_bound_nm"]
+    known = group["diameter_error_nm"].notna() & error.notna()
+    within = (error.abs() <= NINETY * group["diameter_error_nm"]).where(known).astype(float)
+    return {
+        "found": (found, np.mean),
+        "bias_nm": (error, np.nanmedian),
+        "spread_nm": (error, _spread),
+        "bias_by_bound": (relative, np.nanmedian),
+        "spread_by_bound": (relative, _spread),
+        "coverage": (within, np.nanmean),
+    }
 
 
 def _errors(group, seed):
-    found = group[group["kind"] == "matched"]
-    relative = group["error_nm"] / group["true_bound_nm"]
-    row = {"n": len(group), "fields": group["field"].nunique(), "found": len(found) / len(group)}
-    row |= {"bias_nm": found["error_nm"].median(), "spread_nm": _spread(group["error_nm"])}
-    row |= {"bound_nm": group["true_bound_nm"].median(), "diameter_nm": group["true_diameter_nm"].median()}
-    within = (found["error_nm"].abs() <= NINETY * found["diameter_error_nm"]).where(found["diameter_error_nm"].notna())
-    statistics = {"bias_by_bound": (relative, np.nanmedian), "spread_by_bound": (relative, _spread)}
-    statistics["coverage"] = (within.reindex(group.index).astype(float), np.nanmean)
-    for name, (values, statistic) in statistics.items():
-        enough = values.notna().sum() >= LEAST
-        row[name] = statistic(values.to_numpy()) if enough else np.nan
-        row[f"{name}_low"], row[f"{name}_high"] = (
-            interval(values.to_numpy(), group["field"].to_numpy(), statistic, seed=seed) if enough else (np.nan, np.nan)
-        )
+    row = {"n": len(group), "fields": group["field"].nunique()}
+    row |= {"diameter_nm": group["true_diameter_nm"].median(), "bound_nm": group["true_bound_nm"].median()}
+    fields = group["field"].to_numpy()
+    for name, (values, statistic) in _statistics(group).items():
+        values = values.to_numpy()
+        ends = f"{name}_low", f"{name}_high"
+        if np.isfinite(values).sum() < LEAST and name != "found":
+            row |= dict.fromkeys([name, *ends], np.nan)
+            continue
+        row |= {name: statistic(values)} | dict(zip(ends, interval(values, fields, statistic, seed=seed), strict=True))
     return row
 
 
@@ -129,48 +157,45 @@ def smallest_sized(table, share):
     return float(np.exp(np.interp(np.log(share), steps[0][::-1], steps[1][::-1])))
 
 
-def froc(rows, areas_nm2, by):
+def froc(rows, false_rows, areas_nm2, by):
     """Recall against false particles, as the least d' that counts goes down (free-response ROC).
 
     Parameters
     ----------
-    rows : pandas.DataFrame
-        Of particle-bearing and of empty fields; the d' of what is found is its score, as far as it is shown.
+    rows, false_rows : pandas.DataFrame
+        Of fields with particles, whose recall is told; and of the fields in which false ones are counted. The d' of
+        what is found is its score, as far as it is shown.
     areas_nm2 : pandas.Series
-        Of all fields together that a method was tried on, in nm^2, by method.
+        Of all the latter fields together that a method was tried on, in nm^2, by method.
     by : str
         Column that names the method.
 
     Returns
     -------
     pandas.DataFrame
-        method, least_d_prime, false_per_field (invented ones of 30 nm and 3 % contrast or more, in a field of the
-        paper's size), recall of true particles of d' of 6 or more.
+        method, least_d_prime, false_per_field (in a field of the paper's size, see `invented_per_field`) with
+        false_at_most (upper end of its one-sided 95 % interval, Poisson), recall of true particles of d' of 6 or more,
+        and how many these are.
     """
     parts = []
-    for method, group in rows.reset_index(drop=True).groupby(by, sort=False):
-        score = seen(group)
-        false = np.sort(score[_counts_as_invented(group)].to_numpy())[::-1]
-        sure = group[group["true_d_prime"] >= SURE]
-        scores = np.where(sure["kind"] == "matched", score[sure.index], -np.inf)
+    for method, group in rows.groupby(by, sort=False):
+        others = false_rows[false_rows[by] == method]
+        false = np.sort(seen(others[_counts_as_invented(others)]).to_numpy())[::-1]
+        true = sure(group)
+        scores = np.where(true["kind"] == "matched", seen(true), -np.inf)
         levels = np.unique(np.concatenate([false, np.arange(10 * MOST_D_PRIME + 1) / 10]))
         number = np.searchsorted(-false, -levels, side="right")
-        parts.append(
-            pd.DataFrame(
-                {
-                    by: method,
-                    "least_d_prime": levels,
-                    "false_per_field": number * BEAM_FIELD_NM**2 / areas_nm2[method],
-                    "recall": [np.mean(scores >= level) if len(scores) else np.nan for level in levels],
-                    "sure_particles": len(scores),
-                }
-            )
-        )
-    return pd.concat(parts, ignore_index=True)
+        paper_fields = areas_nm2[method] / BEAM_FIELD_NM**2
+        told = {by: method, "least_d_prime": levels, "false_per_field": number / paper_fields}
+        told["false_at_most"] = stats.chi2.ppf(0.95, 2 * number + 2) / 2 / paper_fields
+        told["recall"] = [np.mean(scores >= level) if len(scores) else np.nan for level in levels]
+        parts.append(pd.DataFrame(told | {"sure_particles": len(scores)}))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def _counts_as_invented(rows):
-    return (rows["kind"] == "invented") & (rows["diameter_nm"] >= LARGE_NM) & (rows["contrast"] >= DARK)
+    """Found particles without a true partner, among them further pieces of a true one."""
+    return rows["kind"].isin(["invented", "split"]) & (rows["diameter_nm"] >= LARGE_NM) & (rows["contrast"] >= DARK)
 
 
 def invented_per_field(rows, fields, field_nm2):
@@ -187,14 +212,17 @@ def invented_per_field(rows, fields, field_nm2):
     Returns
     -------
     pandas.DataFrame
-        `fields` with invented (of 30 nm and 3 % contrast or more, whatever their d') and significant (of these, what
-        `temlib measure` calls so), both a field.
+        `fields` with without_partner (found ones of 30 nm and 3 % contrast or more, whatever their d'), pieces (those
+        of them that lie in a true particle, which has another partner), and significant (those that `temlib measure`
+        calls so), each a field.
     """
     false = rows[_counts_as_invented(rows)].astype({"significant": bool})
-    number = false.groupby(["method", "specimen"])["significant"].agg(["size", "sum"])
+    false = false.assign(pieces=false["kind"] == "split", without_partner=1)
+    columns = ["without_partner", "pieces", "significant"]
+    number = false.groupby(["method", "specimen"])[columns].sum()
     number = number.reindex(pd.MultiIndex.from_frame(fields[["method", "specimen"]]), fill_value=0).to_numpy()
     a_field = number / (fields[["fields"]].to_numpy() * field_nm2 / BEAM_FIELD_NM**2)
-    return fields.assign(invented=a_field[:, 0], significant=a_field[:, 1])
+    return fields.assign(**dict(zip(columns, a_field.T, strict=True)))
 
 
 def at_false_rate(curves, rate, by):
@@ -203,31 +231,64 @@ def at_false_rate(curves, rate, by):
     return allowed.groupby(by, sort=False).head(1).reset_index(drop=True)
 
 
-def pairs_apart(rows, by):
-    """Share of pairs told apart against their gap: both found, each as one particle.
+def pairs(rows, pixel_size_nm):
+    """Every two true particles of d' of 6 or more whose rims are near, by every method.
 
     Returns
     -------
     pandas.DataFrame
-        The columns of `by`, gap_nm (middle of a bin), told_apart, n particles with such a neighbour, and the share of
-        them that is merged.
+        method, field, dose_e_per_px, true gap_nm, told_apart (whether both are found, each as itself), and error_nm of
+        the gap between two that are.
     """
-    true = rows[rows["true_diameter_nm"].notna() & (rows["true_d_prime"] >= SURE)]
-    true = true[true["true_gap_nm"].between(GAPS_NM[0], GAPS_NM[-1])]
+    true = sure(rows[rows["true_diameter_nm"].notna()])
+    parts = [pd.DataFrame(columns=["method", "field", "dose_e_per_px", "gap_nm", "told_apart", "error_nm"])]
+    for (method, field, dose), group in true.groupby(["method", "field", "dose_e_per_px"], sort=False):
+        there = group[[f"true_{name}" for name in PLACE]].to_numpy()
+        measured = group[PLACE].where(group["kind"] == "matched").to_numpy()
+        gap_nm, found_nm = gaps(there, there, pixel_size_nm), gaps(measured, measured, pixel_size_nm)
+        one, other = np.triu_indices(len(group), 1)
+        near = (gap_nm[one, other] >= GAPS_NM[0]) & (gap_nm[one, other] <= GAPS_NM[-1])
+        gap_nm, found_nm = gap_nm[one, other][near], found_nm[one, other][near]
+        told = {"method": method, "field": field, "dose_e_per_px": dose, "gap_nm": gap_nm}
+        parts.append(pd.DataFrame(told | {"told_apart": np.isfinite(found_nm), "error_nm": found_nm - gap_nm}))
+    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+
+
+def pairs_apart(pairs, by, *, seed):
+    """Share of pairs told apart against their gap.
+
+    Parameters
+    ----------
+    pairs : pandas.DataFrame
+        Of `pairs`.
+    by : list of str
+    seed : int
+        Of the bootstrap over fields.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `by`, gap_nm (middle of a bin), n pairs, and told_apart with the ends _low and _high of its
+        95 % interval.
+    """
     middles = (GAPS_NM[1:] + GAPS_NM[:-1]) / 2
-    number = np.clip(np.digitize(true["true_gap_nm"], GAPS_NM) - 1, 0, len(middles) - 1)
-    grouped = true.assign(gap_nm=middles[number]).groupby([*by, "gap_nm"], sort=True)
-    return (
-        grouped["kind"]
-        .agg(
-            told_apart=lambda kind: np.mean(kind == "matched"), merged=lambda kind: np.mean(kind == "merged"), n="size"
-        )
-        .reset_index()
-    )
+    number = np.clip(np.digitize(pairs["gap_nm"].astype(float), GAPS_NM) - 1, 0, len(middles) - 1)
+    return shares(pairs.assign(gap_nm=middles[number]), [*by, "gap_nm"], "told_apart", seed=seed)
+
+
+def shares(rows, by, column, *, seed):
+    """Mean of a column of truths in each group, with n and the ends _low and _high of its 95 % interval over fields."""
+    table = []
+    for key, group in rows.groupby(by, sort=True):
+        values = group[column].to_numpy(float)
+        low, high = interval(values, group["field"].to_numpy(), np.mean, seed=seed)
+        told = {"n": len(group), column: values.mean(), f"{column}_low": low, f"{column}_high": high}
+        table.append(dict(zip(by, key, strict=True)) | told)
+    return pd.DataFrame(table, columns=[*by, "n", column, f"{column}_low", f"{column}_high"])
 
 
 def quantities(rows, *, pixel_size_nm):
-    """Errors of all that is measured of the particles that are found.
+    """Errors of all that is measured of particles of d' of 6 or more that are found.
 
     Parameters
     ----------
@@ -237,30 +298,22 @@ def quantities(rows, *, pixel_size_nm):
     Returns
     -------
     pandas.DataFrame
-        A row an error: method, field, quantity and error_nm, signed. Of lone particles the diameter, the centre (along
-        rows and along columns) and the edge, which is sharp in truth, so its whole width; of neighbours the gap from
-        rim to rim.
+        A row an error: method, field, dose_e_per_px, material, quantity and error_nm, signed. Of lone particles the
+        diameter, the centre (along rows and along columns) and the edge, which is sharp in truth, so its whole width;
+        of neighbours the gap from rim to rim.
     """
-    matched = rows[rows["kind"] == "matched"]
-    alone = matched[~(matched["true_gap_nm"] < ALONE_NM)]
-    told = {"diameter": [alone["error_nm"]], "edge": [alone["edge_width_nm"]]}
-    told["centre"] = [(alone[f"{axis}_px"] - alone[f"true_{axis}_px"]) * pixel_size_nm for axis in ("row", "col")]
+    lone = alone(sure(rows[rows["kind"] == "matched"]))
+    told = {"diameter": [lone["error_nm"]], "edge": [lone["edge_width_nm"]]}
+    told["centre"] = [(lone[f"{axis}_px"] - lone[f"true_{axis}_px"]) * pixel_size_nm for axis in ("row", "col")]
+    columns = ["method", "field", "dose_e_per_px", "material"]
     parts = [
-        alone[["method", "field"]].assign(quantity=name, error_nm=errors_nm)
+        lone[columns].assign(quantity=name, error_nm=errors_nm)
         for name, all_of_one in told.items()
         for errors_nm in all_of_one
     ]
-    near = matched[matched["true_gap_nm"] <= GAPS_NM[-1]]
-    for (method, field, _), group in near.groupby(["method", "field", "dose_e_per_px"], sort=False):
-        found, true = (
-            gaps_nm(group[columns].to_numpy(), group[columns].to_numpy(), pixel_size_nm)
-            for columns in (PLACE, [f"true_{name}" for name in PLACE])
-        )
-        one, other = np.triu_indices(len(group), 1)
-        pair = true[one, other] <= GAPS_NM[-1]
-        told = {"method": method, "field": field, "quantity": "gap"}
-        parts.append(pd.DataFrame({"error_nm": (found - true)[one[pair], other[pair]]}).assign(**told))
-    return pd.concat([part for part in parts if len(part)], ignore_index=True).dropna(subset="error_nm")
+    near = pairs(rows, pixel_size_nm).merge(rows[["field", "material"]].drop_duplicates("field"), on="field")
+    parts.append(near[[*columns, "error_nm"]].assign(quantity="gap"))
+    return pd.concat(parts, ignore_index=True).dropna(subset="error_nm").astype({"error_nm": float})
 
 
 def spreads(errors_nm, by, *, seed):
@@ -288,7 +341,8 @@ def spreads(errors_nm, by, *, seed):
             row[name] = statistic(values)
             row[f"{name}_low"], row[f"{name}_high"] = interval(values, fields, statistic, seed=seed)
         table.append(row)
-    return pd.DataFrame(table)
+    ends = [f"{name}{end}" for name in ("bias_nm", "spread_nm") for end in ("", "_low", "_high")]
+    return pd.DataFrame(table, columns=[*by, "n", *ends])
 
 
 def against_hde(rows):
@@ -303,13 +357,19 @@ def against_hde(rows):
     return both.assign(true_diameter_nm=both["hde_nm"], error_nm=both["diameter_nm"] - both["hde_nm"])
 
 
-def recall(rows, by):
-    """Share of true particles that are found, against the d' that they have; columns of `by`, d_prime, recall, n."""
-    true = rows[rows["true_diameter_nm"].notna()].reset_index(drop=True)
+def recall(rows, by, *, seed):
+    """Share of true particles that are found, against the d' that they have.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Of `shares`: the columns of `by`, d_prime (middle of a bin), n, recall and the ends of its interval.
+    """
+    true = rows[rows["true_diameter_nm"].notna()]
     middles = np.sqrt(np.maximum(D_PRIMES[:-1], 0.5) * np.minimum(D_PRIMES[1:], 30))
     number = np.digitize(true["true_d_prime"], D_PRIMES) - 1
-    grouped = true.assign(d_prime=middles[number]).groupby([*by, "d_prime"], sort=True)
-    return grouped["kind"].agg(recall=lambda kind: np.mean(kind == "matched"), n="size").reset_index()
+    found = true.assign(d_prime=middles[number], recall=true["kind"] == "matched")
+    return shares(found, [*by, "d_prime"], "recall", seed=seed)
 
 
 def calibration(rows):
@@ -318,8 +378,8 @@ def calibration(rows):
     Parameters
     ----------
     rows : pandas.DataFrame
-        Whose specimens weigh alike: bodies that are no spheres, as the fit takes them for, are as important as those
-        that are.
+        Of which spheres and the second phantom count, and weigh alike: bodies that are no spheres, as the fit takes
+        them for, are as important as those that are.
 
     Returns
     -------
@@ -327,8 +387,9 @@ def calibration(rows):
         method, least_d_prime (of a class of d' as far as it is shown, see `measure.seen`), factor (90th percentile of
         |error| / standard error, over 1.645), n.
     """
-    parts = []
-    for (method, least), group in _classed(rows).groupby(["method", "least_d_prime"], sort=False):
+    parts, found = [], _of_known(rows)
+    found = found.assign(pull=(found["error_nm"] / found["diameter_error_nm"]).abs(), least_d_prime=_class_of(found))
+    for (method, least), group in found.groupby(["method", "least_d_prime"], sort=False):
         weights = 1 / group.groupby("specimen")["pull"].transform("size")
         factor = np.quantile(group["pull"], 0.9, weights=weights, method="inverted_cdf") / NINETY
         parts.append([method, least, factor, len(group)])
@@ -336,30 +397,41 @@ def calibration(rows):
     return table.sort_values(["method", "least_d_prime"], ignore_index=True)
 
 
-def held(rows, by):
-    """Share of 90 % intervals that hold once errors are multiplied by the `calibration` from the other half of fields.
+def cross_calibrated(rows):
+    """Rows with standard errors as they are stated: times the `calibration` from the other half of the fields.
+
+    So that whether they hold is judged on fields that the factors are not from.
+    """
+    half = rows["field"].map({field: number % 2 for number, field in enumerate(rows["field"].unique())})
+    parts = []
+    for number in (0, 1):
+        factors = calibration(rows[half != number])
+        here = rows[half == number].assign(least_d_prime=lambda t: _class_of(t))
+        here = here.merge(factors[["method", "least_d_prime", "factor"]], how="left", on=["method", "least_d_prime"])
+        parts.append(here.assign(diameter_error_nm=here["diameter_error_nm"] * here["factor"]))
+    return pd.concat(parts, ignore_index=True).drop(columns=["least_d_prime", "factor"])
+
+
+def held(rows, by, *, seed):
+    """Share of the 90 % intervals of significant particles of known diameter that hold.
 
     Returns
     -------
     pandas.DataFrame
-        The columns of `by`, n significant particles, held.
+        Of `shares`: the columns of `by`, n particles, held and the ends of its interval.
     """
-    found = _classed(rows)
-    half = pd.factorize(found["field"])[0] % 2
-    judged = []
-    for number in (0, 1):
-        factors = calibration(rows[rows["field"].isin(found.loc[half != number, "field"])])
-        judged.append(found[half == number].merge(factors, on=["method", "least_d_prime"]))
-    judged = pd.concat(judged)
-    judged = judged[judged["least_d_prime"] >= DETECTABLE].assign(held=lambda t: t["pull"] <= NINETY * t["factor"])
-    return judged.groupby(by, sort=False)["held"].agg(n="size", held="mean").reset_index()
+    found = _of_known(rows)
+    found = found[found["significant"].astype(bool)]
+    holds = found["error_nm"].abs() <= NINETY * found["diameter_error_nm"]
+    return shares(found.assign(held=holds), by, "held", seed=seed)
 
 
-def _classed(rows):
-    """Particles that are found, with their pull (|error| / standard error) and the class of their d'."""
+def _of_known(rows):
+    """Particles that are found with a standard error, and whose true diameter is known."""
     found = rows[(rows["kind"] == "matched") & np.isfinite(rows["diameter_error_nm"])]
-    place = np.searchsorted(CLASSES, seen(found), side="right")
-    return found.assign(
-        pull=(found["error_nm"] / found["diameter_error_nm"]).abs(),
-        least_d_prime=np.array([0.0, *CLASSES])[place],
-    )
+    return found[found["specimen"].isin(CALIBRATED) & ~found["true_at_border"].astype(bool)]
+
+
+def _class_of(rows):
+    """The lowest d' of the class of each found particle."""
+    return np.array([0.0, *CLASSES])[np.searchsorted(CLASSES, seen(rows).astype(float), side="right")]

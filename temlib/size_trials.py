@@ -5,45 +5,47 @@ A method is a function of two exposures and the HDE image of a field that gives 
 
 import hashlib
 from functools import lru_cache, partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
-from scipy.spatial.distance import cdist
 from skimage.io import imread
 
 from temlib import phantom, sizing
 from temlib.camera import ONEVIEW_BIN8
 from temlib.exposed_images import binned_mask, particles_in, transmission_of
 from temlib.inference import denoise_image, fingerprint
-from temlib.measure import BLUR_PX, MARGIN_PX, measure, measure_denoised
-from temlib.measuring import ONCE
+from temlib.measure import MARGIN_PX, measure, measure_denoised
+from temlib.measuring import RAW
 from temlib.networks import load
-from temlib.particles import detectabilities, match_particles
+from temlib.particles import detectabilities, gaps, leave_frame, match_particles
 from temlib.paths import whole_file
+from temlib.provenance import digest_of_code
 from temlib.real_frames import KATSUNO
 from temlib.second_phantom import second_field
 from temlib.simulate import field_rng
 from temlib.trials import FILTERS, expose, film_with, shots, tuned_filters
 
 SIZES_NM = 30.0, 200.0
-PAIRS = 0.4  # share of particles that get a neighbour
+SPHERES = 16  # that are drawn for a field, of which some find no place
+PAIRS = 0.4  # share of particles that are placed beside another one
 GAPS_NM = -20.0, 40.0  # from its rim to theirs
 APART_NM = 60.0  # others are at least so far away, rim to rim
-TRIES = 60  # places that are tried for a particle, of which a crowded field takes but some
+TRIES = 40  # places that are tried for each
 HDE_E_PER_PX = 64 * 1100.0  # on a binned pixel of the paper's HDE frames
-TWICE = "raw_twice"  # the matched fit of the mean of two raw exposures; ONCE is that of one
+RAW_TWICE = "raw_twice"  # the matched fit of the mean of two raw exposures; RAW is that of one
 NEAR_NM = 30.0  # a nearer rim belongs to what the bound takes for unknown
 TRIAL = ["specimen", "material", "index", "dose_e_per_px"]  # what one trial is
 TUNING_FROM = 10_000  # number of the first field that filters are tuned on
+RECORDED = 9  # recorded images that can be judged; on the one after them, filters are tuned
 EMPTY_LIKE = "silicate"  # what the filters expect on an empty film
 SEGMENTATION = KATSUNO.parent / "segmentation"  # recorded images and their masks, where they are beside the project
 # Modules whose change makes a measurement another one
-DECIDING = ["camera", "exposed_images", "film", "filters", "measure", "particles", "phantom", "second_phantom"]
-DECIDING += ["size_trials", "sizing", "trials"]
+DECIDING = ("camera", "exposed_images", "film", "filters", "measure", "particles", "phantom", "second_phantom")
+DECIDING += ("size_trials", "sizing", "trials")
 NOTHING = pd.DataFrame(columns=["row_px", "col_px", "diameter_nm", "shape", "transmission"], dtype=float)
-TRUTH = ["row_px", "col_px", "diameter_nm", "shape", "transmission", "gap_nm", "d_prime", "bound_nm"]
+TRUTH = ["row_px", "col_px", "diameter_nm", "shape", "transmission", "gap_nm", "at_border", "d_prime"]
+TRUTH += ["bound_nm"]
 
 
 def empty_field(seed, index, *, size_px, pixel_size_nm, material):
@@ -74,8 +76,8 @@ def recorded_field(seed, index, *, size_px, pixel_size_nm, material):
 def sized_field(seed, index, *, size_px, pixel_size_nm, material):
     """Spheres of all sizes, alone and in pairs: transmission of one field, and what is in it.
 
-    As `trials.paper_field`, but for the layout: diameters are as often in each octave, and a pair's gap is as often
-    any between overlap and clear film.
+    As `trials.paper_field`, but for the layout: diameters are drawn as often in each octave, of which the largest are
+    placed first, and a pair's gap is as often any between overlap and clear film.
 
     Returns
     -------
@@ -85,66 +87,66 @@ def sized_field(seed, index, *, size_px, pixel_size_nm, material):
     """
     rng = np.random.default_rng([seed, index, list(phantom.MATERIALS).index(material), 9])
     paths_nm = phantom.MATERIALS[material].mean_free_path_nm
-    spheres = []
-    for number in range(TRIES):
-        partner = bool(spheres) and number % 2 == 1 and rng.random() < PAIRS
-        diameter_nm = float(np.exp(rng.uniform(*np.log(SIZES_NM))))
-        if partner:
-            other, angle = spheres[-1], rng.uniform(0, 2 * np.pi)
-            far_px = ((diameter_nm + other.diameter_nm) / 2 + rng.uniform(*GAPS_NM)) / pixel_size_nm
-            place = np.array([other.row_px, other.col_px]) + far_px * np.array([np.sin(angle), np.cos(angle)])
-        else:
-            place = rng.uniform(0, size_px - 1, 2)
-        path_nm = rng.choice(paths_nm) * rng.uniform(0.7, 1.3)
-        drawn = phantom.Particle(*map(float, place), diameter_nm, float(path_nm))
-        others = [(p.row_px, p.col_px, p.diameter_nm) for p in (spheres[:-1] if partner else spheres)]
-        apart = not others or gaps_nm([(*place, diameter_nm)], others, pixel_size_nm).min() > APART_NM
-        from_edge = np.minimum(place, size_px - 1 - place).min() - diameter_nm / 2 / pixel_size_nm
-        if apart and from_edge > 0:
-            spheres.append(drawn)
+    spheres, partners = [], set()
+    for diameter_nm in np.sort(np.exp(rng.uniform(*np.log(SIZES_NM), SPHERES)))[::-1]:  # the small find a place
+        lone = [number for number in range(len(spheres)) if number not in partners]
+        paired = bool(lone) and rng.random() < PAIRS
+        for _ in range(TRIES):
+            if paired:
+                number = rng.choice(lone)
+                other, angle = spheres[number], rng.uniform(0, 2 * np.pi)
+                far_px = ((diameter_nm + other.diameter_nm) / 2 + rng.uniform(*GAPS_NM)) / pixel_size_nm
+                place = np.array([other.row_px, other.col_px]) + far_px * np.array([np.sin(angle), np.cos(angle)])
+            else:
+                number, place = None, rng.uniform(0, size_px - 1, 2)
+            others = [(p.row_px, p.col_px, p.diameter_nm) for k, p in enumerate(spheres) if k != number]
+            apart = not others or gaps([(*place, diameter_nm)], others, pixel_size_nm).min() > APART_NM
+            from_edge = np.minimum(place, size_px - 1 - place).min() - diameter_nm / 2 / pixel_size_nm
+            if apart and from_edge > 0:
+                path_nm = rng.choice(paths_nm) * rng.uniform(0.7, 1.3)
+                spheres.append(phantom.Particle(*map(float, place), float(diameter_nm), float(path_nm)))
+                partners |= {number, len(spheres) - 1} if paired else set()
+                break
     film = film_with(spheres, size_px=size_px, pixel_size_nm=pixel_size_nm, rng=rng)
     return film, phantom.truth_table(f"{material}_{index}", spheres)
 
 
-def gaps_nm(ones, others, pixel_size_nm):
-    """From rim to rim, of (row_px, col_px, diameter_nm) (K, 3) and (L, 3): (K, L), negative where they overlap."""
-    ones, others = (np.asarray(table, float) for table in (ones, others))
-    centres_nm = pixel_size_nm * cdist(ones[:, :2], others[:, :2])
-    return centres_nm - np.add.outer(ones[:, 2], others[:, 2]) / 2
-
-
-def with_physics(truth, *, dose_e_per_px, pixel_size_nm, camera=ONEVIEW_BIN8):
+def with_physics(truth, shape, *, dose_e_per_px, pixel_size_nm, camera=ONEVIEW_BIN8):
     """The true particles with what one exposure can tell of them.
 
     Parameters
     ----------
     truth : pandas.DataFrame
         row_px, col_px, diameter_nm and transmission, the one in the centre.
+    shape : tuple of int
+        (M, N) of the field.
     dose_e_per_px, pixel_size_nm : float
     camera : Camera
 
     Returns
     -------
     pandas.DataFrame
-        With gap_nm to the nearest rim (inf if there is none), d_prime (`particles.detectabilities`), and bound_nm, the
-        least standard deviation of an unbiased diameter with all of `sizing.SPHERE` and `sizing.FILM` unknown, beside
-        the nearest neighbour.
+        With gap_nm to the nearest rim (inf if there is none), at_border, d_prime (`particles.detectabilities`), and
+        bound_nm, the least standard deviation of an unbiased diameter with all of `sizing.SPHERE` and `sizing.FILM`
+        unknown, beside near neighbours, edges sharp.
     """
     places = truth[["row_px", "col_px", "diameter_nm"]].to_numpy()
-    gaps = gaps_nm(places, places, pixel_size_nm) + np.diag(np.full(len(truth), np.inf))
+    apart_nm = gaps(places, places, pixel_size_nm) + np.diag(np.full(len(truth), np.inf))
     diameter_px = truth["diameter_nm"].to_numpy() / pixel_size_nm
     spheres = np.column_stack([places[:, :2], diameter_px, -np.log(truth["transmission"]) / diameter_px])
     bounds = []
-    for k, row in enumerate(gaps):
+    for k, row in enumerate(apart_nm):
         near = [k, *np.flatnonzero(row < NEAR_NM)]
         low = (spheres[near, :2] - spheres[near, 2:3] / 2).min(axis=0) - MARGIN_PX
-        shape = np.ceil((spheres[near, :2] + spheres[near, 2:3] / 2).max(axis=0) + MARGIN_PX - low).astype(int)
-        moved = spheres[near] - [*low, 0, 0]
+        window = np.ceil((spheres[near, :2] + spheres[near, 2:3] / 2).max(axis=0) + MARGIN_PX - low).astype(int)
         film = [dose_e_per_px, 0, 0]
-        bounds.append(sizing.bound(moved, film, shape, camera, blur_px=BLUR_PX)[0, 2] * pixel_size_nm)
+        bounds.append(sizing.bound(spheres[near] - [*low, 0, 0], film, window, camera)[0, 2] * pixel_size_nm)
     options = {"dose_e_per_px": dose_e_per_px, "pixel_size_nm": pixel_size_nm, "camera": camera}
     return truth.assign(
-        gap_nm=gaps.min(axis=1, initial=np.inf), d_prime=detectabilities(truth, **options), bound_nm=bounds
+        gap_nm=apart_nm.min(axis=1, initial=np.inf),
+        at_border=leave_frame(truth, shape, pixel_size_nm),
+        d_prime=detectabilities(truth, **options),
+        bound_nm=bounds,
     )
 
 
@@ -181,7 +183,7 @@ def methods(networks, filtered, *, finder, pixel_size_nm):
     def ceiling(first, second, hde):
         return measure_denoised(hde, **options)
 
-    found = {ONCE: once, TWICE: twice}
+    found = {RAW: once, RAW_TWICE: twice}
     found |= {name: partial(denoised, by=partial(denoise_image, network=n)) for name, n in networks.items()}
     found |= {name: partial(denoised, by=by) for name, by in filtered.items()}
     return found | {"hde": ceiling}
@@ -260,9 +262,11 @@ def measured(trial, *, folder, cards, finder, tuning_fields, seed, size_px, pixe
     field, scale = f"{specimen}_{material}_{index}", {"size_px": size_px, "pixel_size_nm": pixel_size_nm}
     networks = {name: _network(str(card)) for name, card in cards.items()}
     wanted = {name: fingerprint(network) for name, network in networks.items()}
-    wanted |= dict.fromkeys(FILTERS if tuning_fields else (), tuning_fields) | {ONCE: wanted[finder]}
-    wanted |= {TWICE: wanted[finder], "hde": None} if specimen != "empty" else {}
-    decides = {name: repr([trial, scale, made_by, seed, _code()]).encode() for name, made_by in wanted.items()}
+    wanted |= dict.fromkeys(FILTERS if tuning_fields else (), tuning_fields) | {RAW: wanted[finder]}
+    wanted |= {RAW_TWICE: wanted[finder], "hde": None} if specimen != "empty" else {}
+    decides = {
+        name: repr([trial, scale, made_by, seed, digest_of_code(DECIDING)]).encode() for name, made_by in wanted.items()
+    }
     stem = f"{field}_{dose:g}"
     files = {
         name: folder / f"{stem}_{name}_{hashlib.sha256(key).hexdigest()[:12]}.csv" for name, key in decides.items()
@@ -270,7 +274,7 @@ def measured(trial, *, folder, cards, finder, tuning_fields, seed, size_px, pixe
     missing = [name for name, file in files.items() if not file.is_file()]
     if missing:
         transmission, truth = FIELDS[specimen](seed, index, material=material, **scale)
-        truth = with_physics(truth, dose_e_per_px=dose, pixel_size_nm=pixel_size_nm)
+        truth = with_physics(truth, transmission.shape, dose_e_per_px=dose, pixel_size_nm=pixel_size_nm)
         filtered = {}
         if not set(FILTERS).isdisjoint(missing):
             filtered = _filters(specimen, material, dose, tuning_fields, seed, *scale.values())
@@ -289,22 +293,13 @@ def _network(card):
     return load(card, threads=1)
 
 
-@lru_cache
-def _code():
-    """What tells a measurement by this version of the code from another's."""
-    here = Path(__file__).parent
-    return hashlib.sha256(b"".join((here / f"{name}.py").read_bytes() for name in DECIDING)).hexdigest()
-
-
 @lru_cache(maxsize=2)
 def _filters(specimen, material, dose, tuning_fields, seed, size_px, pixel_size_nm):
     """Every filter, tuned on fields of this material that are not judged; on an empty film, as if for `EMPTY_LIKE`."""
     specimen, material = ("sized", EMPTY_LIKE) if specimen == "empty" else (specimen, material)
-    last = range(TUNING_FROM, TUNING_FROM + tuning_fields) if specimen != "recorded" else range(min(tuning_fields, 1))
+    others = range(TUNING_FROM, TUNING_FROM + tuning_fields) if specimen != "recorded" else [RECORDED]
     scale = {"size_px": size_px, "pixel_size_nm": pixel_size_nm}
-    truths = [FIELDS[specimen](seed, i, material=material, **scale)[0] for i in last]
-    if not truths:
-        return {}
+    truths = [FIELDS[specimen](seed, i, material=material, **scale)[0] for i in others]
     frames = shots(truths, "clipped", name="sizes", dose_e_per_px=dose, seed=seed)
     return tuned_filters(frames, truths, "clipped", dose_e_per_px=dose)[0]
 

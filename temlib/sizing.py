@@ -6,13 +6,21 @@ numbers out: knows no file, no network and no detection.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.special import ndtr
 
-from temlib.camera import cut_mean, fisher_information, pixel_variance, whitened
+from temlib.camera import (
+    LEAST_VARIANCE_E2,
+    cut_mean,
+    fisher_information,
+    for_sums,
+    log_determinant,
+    pixel_variance,
+    whitened,
+)
 
 SPHERE = ("row_px", "col_px", "diameter_px", "absorption_per_px")
 FILM = ("film", "film_by_row", "film_by_col")
@@ -24,9 +32,10 @@ STEPS = {"row_px": 0.5, "col_px": 0.5, "diameter_px": 1.0, BLUR: 0.1}
 RELATIVE_STEP, SMALLEST_STEP = 1e-3, 1e-6
 BLURS_PX = 0.1, 8.0  # of a fit
 FARTHEST = 0.5  # that the centre of a sphere moves in a fit, in diameters that it starts with
-LARGEST = 2.5  # factor by which its diameter changes
+LARGEST = 1.7  # factor by which its diameter changes
 SMALL_E = 0.01  # step of the derivative of what a pixel reads [e-/px]
 MOST_STEPS, MOST_TRIES, LEAST_DAMPING = 40, 6, 1e-3  # of a fit
+LEAST_STRENGTH = 1e-9  # of a combination of parameters, all scaled to 1 alone, of which the image says anything
 ENOUGH = 1e-2  # of chi^2, that a step gains a parameter; one standard deviation is 1
 
 
@@ -43,12 +52,14 @@ class Fit:
     blur_px : float
         Standard deviation of the Gaussian that the spheres are seen through.
     errors : ndarray of shape (K, 4)
-        Standard errors of `spheres`; 0 of what was not free, infinite where the image says nothing of it.
+        Standard errors of `spheres`; 0 of what was not free, infinite where the image says nothing of it, or where the
+        fit ended at a limit.
     misfit : float
         Mean square of the residuals in standard deviations; about 1 if the model describes the image. Without a
         camera it is 1, as the noise is taken from the residuals.
-    chi2 : float
-        Sum of the squares that was made least: pixels in standard deviations, offsets of segments taken into account.
+    deviance : float
+        -2 ln of the likelihood but for a constant, segments taken into account; so that fits can be compared whose
+        models differ, and with them the noise that they expect. Without a camera, the sum of squares.
     """
 
     spheres: np.ndarray
@@ -56,7 +67,7 @@ class Fit:
     blur_px: float
     errors: np.ndarray
     misfit: float
-    chi2: float
+    deviance: float
 
 
 def expected(spheres, film, shape, *, blur_px=0.0):
@@ -159,7 +170,7 @@ def bound(spheres, film, shape, camera, *, free=SPHERE + FILM, blur_px=0.0):
     """
     packed = _Packed(spheres, film, blur_px, free)
     electrons = expected(spheres, film, shape, blur_px=blur_px)
-    return packed.deviations(fisher_information(packed.derivatives(shape), electrons, _of_large(camera)))
+    return packed.deviations(fisher_information(packed.derivatives(shape), electrons, for_sums(camera)))
 
 
 def fit(
@@ -194,7 +205,7 @@ def fit(
         most LARGEST times larger or smaller.
     """
     packed = _Packed(spheres, film, blur_px, free)
-    how = (_of_large(camera) if camera else None, clipped, exposures)
+    how = (for_sums(camera) if camera else None, clipped, exposures)
     segment_px = camera.segment_width_px if camera else 1
     weight = np.ones(image.shape) if ignored is None else ~ignored * 1.0
 
@@ -202,7 +213,7 @@ def fit(
         """Residuals, and derivatives of the image by the free ones, in standard deviations; and these."""
         electrons = packed.expected(image.shape, values)
         mean, own, shared = _read(electrons, *how)
-        noise = own, shared * weight
+        noise = np.where(weight, own, 1.0), shared * weight
         slopes = packed.derivatives(image.shape, values)
         if clipped:
             up, down = (_read(electrons + side * SMALL_E, *how)[0] for side in (1, -1))
@@ -222,19 +233,22 @@ def fit(
         if gain < ENOUGH * len(values) * (1 if camera else left @ left / left.size):
             break
     packed.put(values)
-    left, slopes, _ = around(values)
+    left, slopes, noise = around(values)
     information, total, degrees = slopes @ slopes.T, float(left @ left), weight.sum() - len(values)
     if not camera:
         information /= max(total / degrees, np.finfo(float).tiny)
-        return Fit(*packed.unpacked(), packed.deviations(information), 1.0, total)
+        return Fit(*packed.unpacked(), packed.deviations(information, values), 1.0, total)
     mean, own, shared = _read(packed.expected(image.shape), camera, clipped, exposures)
     misfit = np.sum(weight * (image - mean) ** 2 / (own + shared**2)) / degrees
-    return Fit(*packed.unpacked(), packed.deviations(information), float(misfit), total)
+    deviance = total + log_determinant(*noise, segment_px)
+    return Fit(*packed.unpacked(), packed.deviations(information, values), float(misfit), deviance)
 
 
 def _damped_step(packed, values, slopes, left, damping, chi2):
     """One step of Levenberg and Marquardt within the limits: values, the damping that served, what chi^2 lost."""
     slopes = slopes * packed.steps[:, None]
+    if not np.isfinite(slopes).all():
+        return values, damping, 0.0
     downhill, before = slopes @ left, left @ left
     free = ((values > packed.least) | (downhill > 0)) & ((values < packed.most) | (downhill < 0))
     information, downhill = slopes @ slopes.T * np.outer(free, free), downhill * free
@@ -310,18 +324,24 @@ class _Packed:
             found[-1] = (wide - narrow) / (2 * step)
         return found[self.free]
 
-    def deviations(self, information):
-        """Standard deviations (K, 4) from the information on the free ones; infinite where there is none."""
+    def deviations(self, information, values=None):
+        """Standard deviations (K, 4) from the information on the free ones; infinite where there is none.
+
+        Where they end at a limit, too, if values are given.
+        """
         scaled = information * np.outer(self.steps, self.steps)
-        variance = np.diag(np.linalg.pinv(scaled, hermitian=True))
+        size = np.sqrt(np.diag(scaled))
+        known = size > 0
+        size = np.where(known, size, 1.0)
+        strength, direction = np.linalg.eigh(scaled / np.outer(size, size) + np.diag(~known * 1.0))
+        sure = strength > LEAST_STRENGTH
+        variance = np.sum(direction[:, sure] ** 2 / strength[sure], axis=1)
+        unknown = ~known | (np.sum(direction[:, ~sure] ** 2, axis=1) > LEAST_STRENGTH)
+        if values is not None:
+            unknown |= (values <= self.least) | (values >= self.most)
         everything = np.zeros(len(self.all))
-        everything[self.free] = np.where(np.diag(scaled) > 0, np.sqrt(np.maximum(variance, 0)) * self.steps, np.inf)
+        everything[self.free] = np.where(unknown, np.inf, np.sqrt(variance) / size * self.steps)
         return everything[:-4].reshape(-1, 4)
-
-
-def _of_large(camera):
-    """A camera whose pixels are as noisy as its sums over many: what a charge cloud takes from one, others have."""
-    return replace(camera, blur_px=0.0)
 
 
 def _read(mean_e, camera, clipped, exposures):
@@ -332,7 +352,7 @@ def _read(mean_e, camera, clipped, exposures):
     if camera is None:
         return mean_e, np.ones(mean_e.shape), np.zeros(mean_e.shape)
     shared = np.full(mean_e.shape, camera.segment_counts / camera.counts_per_e)
-    own = pixel_variance(np.maximum(mean_e, 0), camera) / camera.counts_per_e**2
+    own = np.maximum(pixel_variance(np.maximum(mean_e, 0), camera) / camera.counts_per_e**2, LEAST_VARIANCE_E2)
     if not clipped:
         return mean_e, own / exposures, shared / math.sqrt(exposures)
     spread = np.sqrt(own + shared**2)

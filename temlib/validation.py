@@ -14,7 +14,7 @@ from temlib.film import film_level
 from temlib.frame_noise import camera_of_frame
 from temlib.inference import denoise_image
 from temlib.measure import LEAST_CONTRAST, measure, measure_denoised
-from temlib.measuring import ONCE, with_stated_errors
+from temlib.measuring import RAW, with_stated_errors
 from temlib.paths import load_npz, whole_file
 from temlib.size_trials import beside_truth, with_physics
 
@@ -94,7 +94,7 @@ def _one_field(field, pair, network, each):
         camera = camera or ONEVIEW_BIN8
         film_e = film_level(denoised).item()
         truth = with_physics(reference, dose_e_per_px=film_e, pixel_size_nm=pixel_nm, camera=camera)
-        found = {ONCE: with_stated_errors(measure(raw, denoised, camera=camera, clipped=clipped, **options))}
+        found = {RAW: with_stated_errors(measure(raw, denoised, camera=camera, clipped=clipped, **options))}
         shown = measure_denoised(denoised, camera=camera, **options)
         found[network.name] = with_stated_errors(shown, network.card_sha256)
         for method, table in found.items():

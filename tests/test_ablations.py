@@ -64,7 +64,7 @@ def test_a_variant_that_could_not_be_had_is_told():
 
 def test_the_two_sides_of_a_comparison_differ_in_one_thing():
     in_several = {
-        "the paper's recipe": 4,
+        "the authors' code": 4,
         "the other LDE frame, clipping corrected": 2,  # the target, and the loss that suits it
     }
     table = ablations.comparisons()
@@ -79,8 +79,8 @@ def test_a_comparison_has_a_name_of_its_own():
 
 
 def test_what_is_chosen_comes_in_the_order_of_the_table_with_the_tests_that_it_needs():
-    table = ablations.comparisons(["test crop off multiples of 32", "the paper's recipe"])
-    assert table["comparison"].tolist() == ["the paper's recipe", "test crop off multiples of 32"]
+    table = ablations.comparisons(["test crop off multiples of 32", "the authors' code"])
+    assert table["comparison"].tolist() == ["the authors' code", "test crop off multiples of 32"]
     assert ablations.what_to_judge(table) == {"corrected": ["usual", "off 32"], "faithful": ["usual"]}
 
 

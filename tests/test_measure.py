@@ -1,9 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from temlib import sizing
 from temlib.camera import ONEVIEW_BIN8, expose
-from temlib.measure import groups, measure
+from temlib.measure import groups, measure, measure_denoised
 
 PIXEL_NM, DOSE_E_PER_PX = 3.0, 8.0
 # row, column, diameter [px] and absorption [1/px]: alone, a pair, at the border
@@ -49,6 +51,46 @@ def test_what_the_denoised_image_does_not_show_is_not_significant():
         [row] = measure(counts / ONEVIEW_BIN8.counts_per_e, shown, **options).to_dict("records")
         assert row["shown"] == pytest.approx(share, rel=0.3) and row["d_prime"] > 10
         assert row["significant"] == (share == 1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_small_particle_beside_a_large_one_is_kept(seed):
+    # 45 and 80 nm of FeNi, a pixel apart, at 5 electrons a pixel: d' 5 of the smaller
+    pair = np.array([[40.0, 36, 26.8, 0.04], [40, 57.9, 15, 0.04]])
+    image = sizing.expected(pair, [1, 0, 0], (80, 96), blur_px=0.5)
+    rng = np.random.default_rng(seed)
+    counts = expose(image, dose_e_per_px=5.0, camera=ONEVIEW_BIN8, rng=rng) / ONEVIEW_BIN8.counts_per_e
+    found = measure(counts, 5 * image, pixel_size_nm=PIXEL_NM, camera=ONEVIEW_BIN8, clipped=True)
+    assert len(found) == 2
+
+
+def test_a_sphere_with_facets_is_one_particle():
+    row, col = np.indices((120, 128))
+    turns = np.pi / 3 * np.arange(6)
+    faces = [np.cos(turn) * (row - 60) + np.sin(turn) * (col - 64) for turn in turns]
+    hexagon = np.where(np.max(faces, axis=0) < 28, 0.3, 1.0)
+    image = gaussian_filter(DOSE_E_PER_PX * hexagon, 2)
+    [found] = measure_denoised(image, pixel_size_nm=PIXEL_NM, camera=ONEVIEW_BIN8).to_dict("records")
+    # of the same area: a hexagon of apothem 28 px has 2 sqrt(3) x 28^2 px
+    assert found["diameter_nm"] / PIXEL_NM == pytest.approx(2 * np.sqrt(2 * np.sqrt(3) * 28**2 / np.pi), rel=0.15)
+
+
+def test_broken_pixels_are_no_part_of_the_specimen():
+    image = sizing.expected(SPHERES[:1], [1, 0, 0], (96, 96), blur_px=0.5)
+    counts = expose(image, dose_e_per_px=DOSE_E_PER_PX, camera=ONEVIEW_BIN8, rng=np.random.default_rng(2))
+    raw = counts / ONEVIEW_BIN8.counts_per_e
+    options = {"pixel_size_nm": PIXEL_NM, "camera": ONEVIEW_BIN8, "clipped": True}
+    before = measure(raw, DOSE_E_PER_PX * image, **options)
+    raw[40, 45], raw[42, 50] = 1000, np.nan
+    after = measure(raw, DOSE_E_PER_PX * image, **options)
+    assert after["diameter_nm"][0] == pytest.approx(before["diameter_nm"][0], abs=0.5)
+
+
+def test_without_a_camera_nobody_knows_what_is_significant():
+    image = sizing.expected(SPHERES[:1], [1, 0, 0], (96, 96), blur_px=0.5)
+    [found] = measure_denoised(image, pixel_size_nm=PIXEL_NM).to_dict("records")
+    assert pd.isna(found["significant"]) and np.isnan(found["diameter_error_nm"])
+    assert found["diameter_nm"] == pytest.approx(90, abs=0.5)
 
 
 def test_an_empty_film_has_no_particles():

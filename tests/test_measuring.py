@@ -1,6 +1,7 @@
 """`temlib measure` on files as cameras and temlib write them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -155,6 +156,26 @@ def test_a_frame_with_less_noise_than_electrons_has_no_camera():
     # variance 4 = gain x mean 20 x the OneView's excess factor
     gain = 4 / 20 / ONEVIEW_BIN8.excess_factor
     assert gain_of_frame(raw, np.full(raw.shape, 20.0)) == pytest.approx(gain, rel=0.05)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7])  # of the frame that particles cover
+def test_segments_are_as_noisy_in_a_crowded_frame(share):
+    covered = np.ones((256, 320))
+    covered[:, : int(share * 320)] = 0.6
+    exposure = {"dose_e_per_px": 8.0, "camera": ONEVIEW_BIN8, "rng": np.random.default_rng(0)}
+    raw = expose(covered, fixed_pattern=np.full(covered.shape, 5000), **exposure).astype(float) - 5000
+    camera, _ = camera_of_frame(raw / ONEVIEW_BIN8.counts_per_e, 8.0 * covered)
+    assert camera.segment_counts == pytest.approx(ONEVIEW_BIN8.segment_counts, rel=0.15)
+
+
+def test_the_gain_is_found_beside_strong_segments():
+    camera = replace(ONEVIEW_BIN8, segment_counts=3 * ONEVIEW_BIN8.counts_per_e, white_counts=0.0, blur_px=0.0)
+    exposure = {"dose_e_per_px": 8.0, "camera": camera, "rng": np.random.default_rng(0)}
+    raw = expose(np.ones((256, 320)), fixed_pattern=np.full((256, 320), 5000), **exposure).astype(float) - 5000
+    smooth = np.full(raw.shape, 8.0 * camera.counts_per_e)
+    gain = gain_of_frame(raw, smooth)
+    assert gain == pytest.approx(camera.counts_per_e, rel=0.15)
+    assert camera_of_frame(raw / gain, smooth / gain)[0] is not None
 
 
 def test_whole_electrons_are_counted():

@@ -9,6 +9,7 @@ from temlib.particles import (
     detectabilities,
     emptiest_box,
     find_particles,
+    gaps,
     in_box,
     match_particles,
 )
@@ -150,3 +151,8 @@ def test_d_prime_of_a_sphere_is_that_of_the_table_in_the_notes_on_the_camera(dia
     truth = pd.DataFrame({"diameter_nm": [diameter_nm], "transmission": [np.exp(-diameter_nm / mean_free_path_nm)]})
     found = detectabilities(truth, dose_e_per_px=4.5, pixel_size_nm=2.9885, camera=ONEVIEW_BIN8)
     assert found == pytest.approx([expected], rel=0.1)
+
+
+def test_gaps_are_from_rim_to_rim():
+    # centres 30 px = 90 nm apart, radii 20 and 30 nm; and an overlap
+    assert gaps([(0, 0, 40)], [(0, 30, 60), (10, 0, 40)], 3.0) == pytest.approx(np.array([[40, -10]]))

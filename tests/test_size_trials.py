@@ -6,6 +6,7 @@ import pytest
 
 from temlib import size_trials, sizing
 from temlib.camera import ONEVIEW_BIN8
+from temlib.particles import gaps
 
 SCALE = {"size_px": 128, "pixel_size_nm": 3.0}
 
@@ -13,11 +14,6 @@ SCALE = {"size_px": 128, "pixel_size_nm": 3.0}
 def particles(*rows):
     columns = ["row_px", "col_px", "diameter_nm", "transmission", "contrast", "diameter_error_nm", "edge_width_nm"]
     return pd.DataFrame([(*row, 0.5, 0.5, 1.0, 3.0) for row in rows], columns=columns).assign(shape="sphere")
-
-
-def test_gaps_are_from_rim_to_rim():
-    # centres 30 px = 90 nm apart, radii 20 and 30 nm; and an overlap
-    assert size_trials.gaps_nm([(0, 0, 40)], [(0, 30, 60), (10, 0, 40)], 3.0) == pytest.approx(np.array([[40, -10]]))
 
 
 def test_a_field_is_made_of_its_arguments_and_its_spheres_are_dark():
@@ -36,13 +32,16 @@ def test_an_empty_field_has_film_only():
     assert truth.empty and abs(film.mean() - 1) < 0.01 and film.std() < 0.03
 
 
-def test_the_bound_of_a_lone_sphere_is_that_of_sizing():
-    truth = particles((60.0, 50.0, 90.0))
-    [row] = size_trials.with_physics(truth, dose_e_per_px=5.0, pixel_size_nm=3.0).to_dict("records")
+def test_the_bound_of_a_pair_is_that_of_both_together():
+    truth = particles((60.0, 40.0, 90.0), (60.0, 64.0, 90.0), (100.0, 120, 60))
+    told = size_trials.with_physics(truth, (128, 128), dose_e_per_px=5.0, pixel_size_nm=3.0)
     absorption = np.log(2) / 30  # transmission 0.5 through 30 px
-    sphere = [[25.0, 25, 30, absorption]]
-    bound = sizing.bound(sphere, [5.0, 0, 0], (51, 51), ONEVIEW_BIN8, blur_px=0.5)[0, 2] * 3
-    assert row["bound_nm"] == pytest.approx(bound, rel=0.02) and np.isinf(row["gap_nm"])
+    alone, pair = (
+        sizing.bound(spheres, [5.0, 0, 0], (60, 80), ONEVIEW_BIN8)[0, 2] * 3
+        for spheres in ([[30.0, 24, 30, absorption]], [[30.0, 24, 30, absorption], [30, 48, 30, absorption]])
+    )
+    assert told["bound_nm"][0] == pytest.approx(pair, rel=0.03) and pair > 1.02 * alone
+    assert told["gap_nm"][0] == pytest.approx(-18) and list(told["at_border"]) == [False, False, True]
 
 
 def test_found_and_true_ones_are_told_from_each_other():
@@ -66,6 +65,37 @@ def test_the_two_exposures_and_the_long_one_have_one_scale():
     assert not np.array_equal(first, second)
     assert [image.mean() for image in (first, second, hde)] == pytest.approx([16, 16, 16], rel=0.01)
     assert hde.std() == pytest.approx(20 * np.sqrt(0.8 * ONEVIEW_BIN8.excess_factor / 70400), rel=0.05)
+
+
+def test_pieces_of_a_particle_are_split():
+    truth = particles((40.0, 60, 150)).drop(columns="contrast")
+    table = size_trials.beside_truth(particles((40.0, 58, 120), (52.0, 70, 60)), truth, pixel_size_nm=3.0)
+    assert list(table["kind"]) == ["matched", "split"]
+
+
+def test_sizes_are_drawn_as_often_in_each_octave():
+    found = pd.concat(
+        [size_trials.sized_field(1, i, material="FeNi", size_px=256, pixel_size_nm=3.0)[1] for i in range(20)]
+    )
+    share = np.mean(found["diameter_nm"] > np.sqrt(30 * 200))  # geometric middle: half, but for what finds no place
+    assert 0.3 < share < 0.55
+    pairs = gaps(*[found[["row_px", "col_px", "diameter_nm"]].iloc[:2]] * 2, 3.0)
+    assert pairs[0, 1] > -21
+
+
+def test_filters_are_not_tuned_on_what_is_judged(monkeypatch):
+    drawn = []
+
+    def field(seed, index, **_):
+        drawn.append(index)
+        return np.ones((8, 8)), None
+
+    monkeypatch.setattr(size_trials, "FIELDS", dict.fromkeys(("sized", "recorded"), field))
+    monkeypatch.setattr(size_trials, "shots", lambda *a, **k: [])
+    monkeypatch.setattr(size_trials, "tuned_filters", lambda *a, **k: ({}, None))
+    size_trials._filters("recorded", "recorded", 5.0, 2, 1, 8, 3.0)
+    size_trials._filters("sized", "FeNi", 5.0, 2, 1, 8, 3.0)
+    assert min(drawn) >= size_trials.RECORDED
 
 
 def test_what_was_measured_once_is_not_measured_again(tmp_path, monkeypatch):

@@ -5,16 +5,16 @@ import numpy as np
 
 from temlib.figures import COLOURS, PAGE_WIDTH_IN
 from temlib.figures import fast_network as networks
-from temlib.measuring import ONCE
-from temlib.size_trials import TWICE
+from temlib.measuring import RAW
+from temlib.size_trials import RAW_TWICE
 
 STYLES = networks.STYLES | {
-    ONCE: ("raw, matched fit", COLOURS["LDE"], "-"),
-    TWICE: ("two raw, matched fit", COLOURS["LDE"], "--"),
+    RAW: ("raw, matched fit", COLOURS["LDE"], "-"),
+    RAW_TWICE: ("two raw, matched fit", COLOURS["LDE"], "--"),
     "hde": ("HDE", COLOURS["HDE"], "-"),
     "paper": ("paper's U-Net", COLOURS["HDE"], "--"),
 }
-STRONG = (ONCE, "best", "fast", "paper")
+STRONG = (RAW, "best", "fast", "paper")
 BOUND = {"color": "black", "lw": 1.2, "ls": (0, (1, 1)), "label": "bound, one exposure"}
 
 
@@ -90,32 +90,41 @@ def against_the_bound(table):
 
 
 def found_and_invented(recall, curves):
-    """Left: share found against d'. Right: recall against false particles a field, as the threshold goes down.
+    """Share found against d', and recall against false particles a field as the threshold goes down.
 
-    Takes `size_tables.recall` and `size_tables.froc`.
+    Takes `size_tables.recall` and `size_tables.froc` with specimen and false_in.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(PAGE_WIDTH_IN, 3.0), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(PAGE_WIDTH_IN, 2.9), layout="constrained")
     for method, line in recall.groupby("method", sort=False):
         axes[0].plot(line["d_prime"], line["recall"], marker=".", ms=3, **_line(method))
     axes[0].axvspan(0.5, 3, color="0.95", zorder=0)
     axes[0].set(xscale="log", xlabel="d' of the particle in one exposure", ylabel="share found")
     axes[0].set_xticks([1, 3, 6, 12], ["1", "3", "6", "12"])
     axes[0].minorticks_off()
-    least = curves.loc[curves["false_per_field"] > 0, "false_per_field"].min() / 2
-    for method, line in curves.groupby("method", sort=False):
-        axes[1].step(line["false_per_field"].clip(lower=least), line["recall"], where="post", **_line(method))
-    axes[1].axvline(0.05, color="0.8", lw=0.7, zorder=1)
-    axes[1].set(xscale="log", xlabel="false particles a field", ylabel="recall at d' of 6 or more", ylim=(0.5, 1.01))
+    curves = curves[curves["specimen"] == "sized"]
+    for place, false_in, where in zip(axes[1:], ("sized", "empty"), ("with particles", "that is empty"), strict=True):
+        shown = curves[curves["false_in"] == false_in]
+        least = shown.loc[shown["false_per_field"] > 0, "false_per_field"].min() / 2
+        for method, line in shown.groupby("method", sort=False):
+            place.step(line["false_per_field"].clip(lower=least), line["recall"], where="post", **_line(method))
+        place.axvline(0.05, color="0.8", lw=0.7, zorder=1)
+        place.set(xscale="log", xlabel=f"false particles, a field {where}", ylim=(0.5, 1.01))
+    axes[1].set_ylabel("recall at d' of 6 or more")
     _legend(figure, axes[0])
     return figure
 
 
 def pairs(table):
-    """Share of adjacent particles told apart against their gap. Takes `size_tables.pairs_apart`."""
+    """Share of pairs told apart against their gap. Takes `size_tables.pairs_apart`."""
     figure, axes = plt.subplots(figsize=(0.6 * PAGE_WIDTH_IN, 3.0), layout="constrained")
     for method, line in table.groupby("method", sort=False):
-        axes.plot(line["gap_nm"], line["told_apart"], marker=".", ms=3, **_line(method))
+        style = _line(method)
+        axes.plot(line["gap_nm"], line["told_apart"], marker=".", ms=3, **style)
+        if method in STRONG:
+            axes.fill_between(
+                line["gap_nm"], line["told_apart_low"], line["told_apart_high"], color=style["color"], alpha=0.15, lw=0
+            )
     axes.axvspan(table["gap_nm"].min() - 5, 0, color="0.95", zorder=0)
-    axes.set(xlabel="gap between the rims (nm); overlap is shaded", ylabel="share found as themselves", ylim=(0, 1.02))
+    axes.set(xlabel="gap between the rims (nm); overlap is shaded", ylabel="share told apart", ylim=(0, 1.02))
     _legend(figure, axes)
     return figure
