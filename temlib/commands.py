@@ -20,12 +20,12 @@ def refuse(sentence):
     print(f"error: {sentence}", file=sys.stderr)
 
 
-def not_computed(path, error):
+def not_computed(path, error, remedy="take a smaller network (--model fast)"):
     """What the runtime of a network fails with, in one sentence."""
     reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
     return (
-        f"{path.name} was not computed ({reason:.200}): more free memory is needed, or a smaller network. Close other "
-        "programs and try again, or take --model fast."
+        f"{path.name} was not computed ({reason:.200}): more free memory may be needed. Close other programs and try "
+        f"again, or {remedy}."
     )
 
 
@@ -49,11 +49,11 @@ def one_sentence():
         raise typer.Exit(2) from error
 
 
-def found(inputs):
-    """Files and movies that the arguments of a command name, and how many of these were refused."""
+def found(inputs, *, denoised=False):
+    """Files and movies that the arguments of a command name, and how many of these were refused; see `inputs.find`."""
     from temlib.inputs import find
 
-    paths, refusals, notes = find(inputs)
+    paths, refusals, notes = find(inputs, denoised=denoised)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     for sentence in refusals:

@@ -89,11 +89,13 @@ def gain_of_frame(raw, denoised):
 def _noise_of_film(raw, denoised):
     """Where the film is, and the frame less what is denoised there; 0 elsewhere. (M, N) each."""
     film = denoised >= (1 - PARTICLE_CONTRAST) * film_level(np.asarray(denoised, np.float32))
-    if np.count_nonzero(film) < LEAST_FILM or raw[film].mean() <= 0:
+    if (pixels := np.count_nonzero(film)) < LEAST_FILM:
         raise TemlibError(
-            f"Its empty film shows on {np.count_nonzero(film)} pixels: a bright-field frame with {LEAST_FILM} pixels "
-            "of film, all above zero on average, is needed. Check its calibration, or take a larger field."
+            f"Its empty film shows on {pixels} pixels: a bright-field frame with {LEAST_FILM} of them is needed. Take "
+            "a larger field."
         )
+    if (mean := raw[film].mean()) <= 0:
+        raise TemlibError(f"Its film has {mean:.3g} on average: it must be above zero. Check the calibration.")
     return film, np.where(film, raw - denoised * (raw[film].mean() / denoised[film].mean()), 0.0)
 
 

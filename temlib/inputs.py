@@ -13,13 +13,15 @@ IN_SITU = ("Hour_*/Minute_*/Second_*/*", "Minute_*/Second_*/*")  # as OneView in
 DENOISED = "_denoised"
 
 
-def find(inputs):
+def find(inputs, *, denoised=False):
     """What the inputs of a command line name.
 
     Parameters
     ----------
     inputs : iterable of str or path
         Files; folders, which are looked through with their subfolders; patterns with * or ?.
+    denoised : bool
+        Whether what temlib has denoised is wanted, too.
 
     Returns
     -------
@@ -35,7 +37,7 @@ def find(inputs):
         named = [Path(name)]
         if not named[0].exists() and glob.has_magic(name):
             matches = sorted(map(Path, glob.glob(name, recursive=True)), key=natural)
-            named = [path for path in matches if not is_output(path)]
+            named = [path for path in matches if not _left_out(path, denoised)]
             if not matches:
                 refusals.append(f"{name} matches no file: check the pattern.")
             elif n_outputs := len(matches) - len(named):
@@ -44,7 +46,7 @@ def find(inputs):
                     "as raw frames are needed."
                 )
         for path in named:
-            found = list(_in_folder(path)) if path.is_dir() and path.suffix != ".zspy" else [path]
+            found = list(_in_folder(path, denoised)) if path.is_dir() and path.suffix != ".zspy" else [path]
             paths |= {one.resolve(): one for one in found if one.resolve() not in paths}
             if not found:
                 refusals.append(
@@ -53,15 +55,15 @@ def find(inputs):
     return list(paths.values()), refusals, notes
 
 
-def _in_folder(folder):
+def _in_folder(folder, denoised):
     of_a_movie = {file.relative_to(folder).parts[0] for file in in_situ_files(folder)}
     if of_a_movie:
         yield folder
     for path in sorted(folder.iterdir(), key=natural):
-        if path.name.startswith(".") or path.name in of_a_movie or is_output(path):
+        if path.name.startswith(".") or path.name in of_a_movie or _left_out(path, denoised):
             continue
         if path.is_dir() and path.suffix != ".zspy":
-            yield from _in_folder(path)
+            yield from _in_folder(path, denoised)
         elif path.suffix.lower() == ".emi" and path.with_name(f"{path.stem}_1.ser").exists():
             continue  # describes the SER files beside it, which hold the images
         elif path.suffix.lower() in formats.FORMATS:
@@ -84,6 +86,10 @@ def stem_of(path):
 def is_output(path):
     """Whether an earlier run wrote it: a_denoised.tif, a_denoised.tif.json, a_denoised.tif.mp4."""
     return f"{DENOISED}." in path.name
+
+
+def _left_out(path, denoised):
+    return is_output(path) and not (denoised and path.suffix.lower() in formats.FORMATS)
 
 
 def natural(path):

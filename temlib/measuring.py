@@ -9,26 +9,30 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import trackpy
 
 from temlib import preview
 from temlib.camera import ONEVIEW_BIN8, Camera
 from temlib.errors import TemlibError
+from temlib.film import film_level
 from temlib.frame_noise import camera_of_frame, counts_electrons, gain_of_frame
 from temlib.inference import denoise_image
 from temlib.inputs import stem_of
-from temlib.measure import COLUMNS, measure, measure_denoised, seen
+from temlib.measure import COLUMNS, SIZES_PX, measure, measure_denoised, seen
 from temlib.movies import digest, marks_of, open_movie
 from temlib.paths import whole_file
 from temlib.provenance import versions
 
 FARTHEST_DIAMETERS = 0.5  # that a particle moves from one image to the next, of the median diameter
 LOST_IMAGES = 3  # in which a particle may be missing
+MOST_MISFIT = 2.0  # of a group whose standard errors are believed
+BRIGHT, BRIGHT_SHARE = 1.3, 0.05  # films above which a bright-field frame has less than this share of its pixels
 ERRORS = Path(__file__).parent / "weights" / "diameter_errors.csv"  # the study's 09_calibration
 RAW = "raw"  # the method of the table of errors that fits raw frames
 KEYS = ["image", "time_s", "particle"]
 
 
-def measure_file(path, network, *, each=map, overlay=None, progress=None):
+def measure_file(path, network, *, name=None, each=map, overlay=None, progress=None):
     """Measure the particles of a file, or of an in-situ folder.
 
     Parameters
@@ -37,6 +41,8 @@ def measure_file(path, network, *, each=map, overlay=None, progress=None):
         Raw, or denoised by temlib.
     network : networks.Network
         With which particles are found in raw images.
+    name : path, optional
+        How the file is called in the table and in the names of pictures, if not by its own name.
     each : callable
         `map`, or that of a pool of processes.
     overlay : Path, optional
@@ -47,9 +53,10 @@ def measure_file(path, network, *, each=map, overlay=None, progress=None):
     Returns
     -------
     table : pandas.DataFrame
-        A row a particle and image: file, image (from 0), time_s, particle (the same number in all images of a
-        movie), then the columns of `measure.measure`, background in the file's unit. If it is interrupted, of the
-        images that are measured by then.
+        A row a particle and image: file, image (from 0), time_s, particle (in a movie the same number in all images
+        that show it, see `Tracks`), then the columns of `measure.measure`, background in the file's unit. If it is
+        interrupted, or an image cannot be read, of the images that are measured by then; an image that cannot be
+        measured is left out of a movie.
     record : dict
         Where it comes from, for the provenance; its `notes` say what is to be known of it.
 
@@ -59,39 +66,60 @@ def measure_file(path, network, *, each=map, overlay=None, progress=None):
         If the file is of no use, or its pixel size is not known or differs between rows and columns.
     """
     movie = open_movie(path)
+    name = Path(name or movie.path.name)
     pixel_nm = _square_pixel_nm(movie)
     measured, camera, notes = _how(movie, network, pixel_nm, each)
     marks, total, tables = marks_of(movie), movie.shape[0], []
     model = network.name if marks is None else marks.get("denoised_by", "unknown")
+    tracks, pictures = Tracks(pixel_nm), overlay and _pictures(overlay / name, movie)
     try:
         for number, image in enumerate(movie.read()):
-            shown, table = measured(image)
-            places = {"image": number, "time_s": number * (movie.interval_s or np.nan)}
-            tables.append(table.assign(**places, particle=np.arange(1, len(table) + 1))[[*KEYS, *COLUMNS]])
-            if overlay:
-                name = f"{stem_of(movie.path)}_overlay"
-                file = overlay / name / f"{number:06d}.png" if total > 1 else overlay / f"{name}.png"
-                preview.overlay(file, shown, tables[-1], movie, model=model)
+            try:
+                shown, table = measured(image)
+            except TemlibError as error:
+                if total == 1:
+                    raise TemlibError(f"{name} cannot be measured. {error}") from error
+                notes.append(f"image {number} is left out. {error}")
+                continue
+            table["particle"] = tracks.numbers(table) if total > 1 else np.arange(1, len(table) + 1)
+            tables.append(table.assign(image=number, time_s=number * (movie.interval_s or np.nan))[[*KEYS, *COLUMNS]])
+            if pictures:
+                preview.overlay(pictures(number), shown, tables[-1], movie, number=number, model=model)
             if progress:
                 progress(number + 1, total)
     except KeyboardInterrupt:
         notes.append(f"interrupted: {len(tables)} of {total} images are measured")
+    except TemlibError as error:
+        if not tables:
+            raise
+        notes.append(f"{len(tables)} of {total} images are measured, as the rest cannot be read. {error}")
     filled = [table for table in tables if len(table)] or [pd.DataFrame(columns=[*KEYS, *COLUMNS])]
     table = pd.concat(filled, ignore_index=True)
-    if total > 1:
-        table = linked(table, pixel_size_nm=pixel_nm)
-    table.insert(0, "file", movie.path.name)
+    if poor := int((table["misfit"] > MOST_MISFIT).sum()):
+        notes.append(f"spheres do not describe {poor} of what was found (misfit above {MOST_MISFIT:g}): without errors")
+    table.insert(0, "file", str(name))
     return table, {
         "path": str(movie.path.resolve()),
         "sha256": digest(movie),
         "images": total,
         "measured_images": len(tables),
         "pixel_size_nm": pixel_nm,
+        "sizes_nm": [size * pixel_nm for size in SIZES_PX],
         "unit": movie.about.unit,
         "denoised_by": marks and marks.get("denoised_by"),
         "camera": camera,
         "notes": [*movie.notes, *notes],
     }
+
+
+def _pictures(name, movie):
+    """Where the picture of each image goes; what an earlier run drew there of a movie is cleared away."""
+    name = name.with_name(f"{stem_of(movie.path)}_overlay")
+    if movie.shape[0] == 1:
+        return lambda number: name.with_name(f"{name.name}.png")
+    for old in name.glob("[0-9][0-9][0-9][0-9][0-9][0-9].png"):
+        old.unlink()
+    return lambda number: name / f"{number:06d}.png"
 
 
 def _square_pixel_nm(movie):
@@ -142,10 +170,7 @@ def _how(movie, network, pixel_nm, each):
     def measured(image):
         denoised = denoise_image(image, network)
         if not camera:
-            try:
-                camera.update(_camera(image, denoised, electrons, notes))
-            except TemlibError as error:
-                raise TemlibError(f"{movie.path.name} cannot be measured. {error}") from error
+            camera.update(camera_and_unit(image, denoised, electrons, notes))
         per_e, known = camera["unit_per_e"], Camera(**camera["fitted"])
         how = {"camera": known, "clipped": camera["clipped"], **options}
         table = measure(image / per_e, denoised / per_e, **how)
@@ -154,8 +179,30 @@ def _how(movie, network, pixel_nm, each):
     return measured, camera, notes
 
 
-def _camera(raw, denoised, electrons, notes):
-    """Of the file's unit in an electron, the camera, and whether it cut at zero."""
+def camera_and_unit(raw, denoised, electrons, notes):
+    """What took a frame.
+
+    Parameters
+    ----------
+    raw, denoised : ndarray of shape (M, N)
+    electrons : bool
+        Whether the unit is electrons; it may be even if nobody says so.
+    notes : list of str
+        Receives what is to be known.
+
+    Returns
+    -------
+    dict
+        unit_per_e (of the frame's unit in an electron), fitted (fields of the Camera), and clipped (whether it cut at
+        zero).
+
+    Raises
+    ------
+    TemlibError
+        If the film is not seen, or its noise is not that of electrons.
+    """
+    if np.mean(denoised > BRIGHT * film_level(np.asarray(denoised, np.float32)).item()) > BRIGHT_SHARE:
+        notes.append("much of it is brighter than its film: of a dark-field frame nothing is found")
     per_e, counted = 1.0, electrons or counts_electrons(raw, denoised)
     camera, clipped = camera_of_frame(raw, denoised) if counted else (None, False)
     if camera is None:
@@ -185,7 +232,7 @@ def with_stated_errors(table, card_sha256=None):
     Returns
     -------
     pandas.DataFrame
-        With NaN for the errors of a network that was not tried.
+        With NaN for the errors of a network that was not tried, and where spheres do not describe what is there.
     """
     known = pd.read_csv(ERRORS)
     chosen = known["method"] == RAW if card_sha256 is None else known["card_sha256"] == card_sha256
@@ -194,27 +241,39 @@ def with_stated_errors(table, card_sha256=None):
         return table.assign(diameter_error_nm=np.nan)
     place = np.searchsorted(known["least_d_prime"], seen(table).astype(float), side="right") - 1
     factor = known["factor"].to_numpy()[np.clip(place, 0, None)]
-    return table.assign(diameter_error_nm=table["diameter_error_nm"] * factor)
+    errors_nm = (table["diameter_error_nm"] * factor).where(table["misfit"] <= MOST_MISFIT)
+    return table.assign(diameter_error_nm=errors_nm)
 
 
-def linked(table, *, pixel_size_nm):
-    """The table with `particle` counted through: particles of neighbouring images that are the same have one number.
+class Tracks:
+    """Numbers of the particles of a movie: one that is seen again keeps its own.
 
-    Those that are not significant are left apart (0). By trackpy, whose method is that of Crocker and Grier (1996).
+    By trackpy, whose method is that of Crocker and Grier (1996). From image to image a particle moves at most
+    FARTHEST_DIAMETERS of the median diameter in the first image that has any, and is missing in at most LOST_IMAGES.
     """
-    import trackpy
 
-    trackpy.quiet()
-    table = table.assign(particle=0)
-    sure = table[table["significant"].astype(bool)]
-    if sure.empty:
-        return table
-    farthest_px = FARTHEST_DIAMETERS * sure["diameter_nm"].median() / pixel_size_nm
-    tracks = trackpy.link(
-        sure, farthest_px, pos_columns=["row_px", "col_px"], t_column="image", memory=LOST_IMAGES, adaptive_stop=1.0
-    )
-    table.loc[tracks.index, "particle"] = tracks["particle"] + 1
-    return table
+    def __init__(self, pixel_size_nm):
+        self.pixel_size_nm, self._next, self._linked = pixel_size_nm, [], None
+
+    def _places(self):
+        while True:
+            yield self._next.pop()
+
+    def numbers(self, table):
+        """Numbers, from 1, of the particles of the next image (`measure.measure`); 0 for those not significant."""
+        sure = table["significant"].astype("boolean").fillna(True).to_numpy(bool)
+        numbers = np.zeros(len(table), int)
+        if self._linked is None:
+            if not sure.any():
+                return numbers
+            farthest_px = FARTHEST_DIAMETERS * table.loc[sure, "diameter_nm"].median() / self.pixel_size_nm
+            trackpy.quiet()
+            options = {"memory": LOST_IMAGES, "adaptive_stop": 1.0}
+            self._linked = trackpy.link_iter(self._places(), farthest_px, **options)
+        self._next.append(table.loc[sure, ["row_px", "col_px"]].to_numpy(float))
+        _, found = next(self._linked)
+        numbers[sure] = np.array(found, int) + 1
+        return numbers
 
 
 def workers():

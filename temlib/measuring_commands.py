@@ -1,5 +1,6 @@
 """`temlib measure | validate`: diameters, and how wrong they are."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -27,8 +28,8 @@ def measure(
             "-o",
             "--output",
             metavar="CSV",
-            help="Receives one row a particle and image, written anew after each input; with .json after it where "
-            "they come from.",
+            help="A .csv: receives one row a particle and image, written anew after each input; with .json after it "
+            "where they come from.",
         ),
     ],
     model: Annotated[
@@ -47,34 +48,58 @@ def measure(
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with one_sentence():
+        if output.suffix.lower() != ".csv" or output.is_dir():
+            raise TemlibError(f"{output} is no table: the output is a file, NAME.csv.")
         network = networks.load(model)
         output.parent.mkdir(parents=True, exist_ok=True)
-    paths, failed = found(inputs)
+    paths, failed = found(inputs, denoised=True)
+    root = os.path.commonpath([path.resolve().parent for path in paths]) if paths else ""
     tables, records = [], []
     with workers() as pool:
         for path in paths:
             with tqdm(desc=stem_of(path), unit="image", delay=1, disable=None) as bar:
                 try:
                     table, record = measure_file(
-                        path, network, each=pool.map, overlay=output.parent if overlay else None, progress=shown_on(bar)
+                        path,
+                        network,
+                        name=path.resolve().relative_to(root),
+                        each=pool.map,
+                        overlay=output.parent if overlay else None,
+                        progress=shown_on(bar),
                     )
                 except (TemlibError, OSError, MemoryError, RuntimeError) as error:
                     bar.close()
-                    refuse(error if isinstance(error, (TemlibError, OSError)) else not_computed(path, error))
+                    known = isinstance(error, (TemlibError, OSError))
+                    refuse(error if known else not_computed(path, error, "bin the frame"))
                     failed += 1
                     continue
             tables.append(table)
             records.append(record)
             with one_sentence():
                 write_table(output, tables, records, network)
-            sure = table[table["significant"].astype(bool)]
-            print(f"{path.name}: {len(sure)} particles, {len(table) - len(sure)} more are not significant")
+            print(f"{path.name}: {_counted(table, record)}")
             for note in record["notes"]:
                 print(f"note: {path.name}: {note}", file=sys.stderr)
             if record["measured_images"] < record["images"]:
                 raise typer.Exit(130)
     if failed:
         raise typer.Exit(1 if tables else 2)
+
+
+def _counted(table, record):
+    """What was found in a file, in words."""
+    least_nm, most_nm = record["sizes_nm"]
+    sought = f"from {least_nm:.3g} to {most_nm:.3g} nm"
+    significant = table["significant"].astype("boolean")
+    if significant.isna().any():
+        return f"{len(table)} particles ({sought}); which of them noise could have made is not known"
+    said = f"{significant.sum()} particles ({sought})"
+    if record["images"] > 1:
+        number = table.loc[significant, "particle"].nunique()
+        said = (
+            f"{number} particles ({sought}) in {record['measured_images']} images, measured {significant.sum()} times"
+        )
+    return f"{said}; {(~significant).sum()} more are not significant"
 
 
 @app.command()

@@ -5,8 +5,11 @@ Arrays and what is known of them in, an mp4 or a png out. For the eye only: eigh
 
 import math
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 
 import av
+import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -15,8 +18,9 @@ from temlib.paths import whole_file
 SMALLEST_PX, LARGEST_PX = 384, 960  # of a panel's longer edge
 GAP_PX, FRAMES_PER_SECOND, STILL_FRAMES = 8, 25, 50
 BAR_PART = 0.25  # of the panel's width that the scale bar takes at most
-LEAST_OVERLAY_PX = 900  # of the longer edge of what particles are drawn on
-COLOURS = {True: "#ffb000", False: "#9a9a9a"}  # of particles that are significant, and of those that are not
+LEAST_OVERLAY_PX, LARGEST_OVERLAY_PX = 900, 1800  # of the longer edge of what particles are drawn on
+COLOURS = {True: "#ffb000", False: "#ffffff"}  # of particles that are significant, and of those that are not
+DASH_DEGREES = 12
 UNITS = ((1e3, "µm"), (1.0, "nm"), (1e-3, "pm"))
 
 
@@ -117,7 +121,7 @@ def _picture(panels, movie, model, caption):
     height, width = _size(panels[0].shape)
     em = _font_px(columns)
     foot = max(rows, 6 * em)
-    font = ImageFont.load_default(size=em)
+    font = _font(em)
     picture = Image.new("L", (width, height))
     draw = ImageDraw.Draw(picture)
     for left, panel, name in zip((0, _slot(columns)), panels, ("raw", f"network output: {model}"), strict=True):
@@ -133,13 +137,19 @@ def _picture(panels, movie, model, caption):
     return np.asarray(picture)
 
 
+@cache
+def _font(em_px):
+    """One that has µ, which Pillow's own lacks."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", em_px)
+
+
 def _label(draw, place, text, font):
     left, top, right, bottom = draw.textbbox(place, text, font=font)
     draw.rectangle((left - 4, top - 4, right + 4, bottom + 4), fill="black")
     draw.text(place, text, fill="white", font=font)
 
 
-def overlay(path, shown, particles, movie, *, model):
+def overlay(path, shown, particles, movie, *, number, model):
     """Write a png of a frame with its particles, numbered as in their table.
 
     Parameters
@@ -150,36 +160,68 @@ def overlay(path, shown, particles, movie, *, model):
     particles : pandas.DataFrame
         particle, row_px, col_px, diameter_nm and significant of each.
     movie : movies.Movie
+    number : int
+        Of the image in the movie, from 0.
     model : str
         Name of the network.
     """
-    times = max(1, round(LEAST_OVERLAY_PX / max(shown[-1].shape)))
+    scale = _overlay_scale(shown[-1].shape)
     low, high = np.percentile(shown[-1], (0.1, 99.9))
     high += (high - low) * 0.05 or 1.0
-    rows, columns = (times * n for n in shown[-1].shape)
+    rows, columns = (round(scale * n) for n in shown[-1].shape)
     em = max(14, columns // 50)
-    font = ImageFont.load_default(size=em)
-    picture = Image.new("RGB", (len(shown) * (columns + GAP_PX) - GAP_PX, rows + 2 * em))
-    pixel_nm = movie.about.square_pixel_nm
-    for number, (image, name) in enumerate(zip(shown, ("raw", f"network output: {model}")[-len(shown) :], strict=True)):
-        grey = (255 * ((image - low) / (high - low)).clip(0, 1)).astype(np.uint8)
-        panel = Image.fromarray(grey.repeat(times, axis=0).repeat(times, axis=1)).convert("RGB")
-        draw = ImageDraw.Draw(panel)
-        for one in particles.itertuples():
-            row, column = ((place + 0.5) * times for place in (one.row_px, one.col_px))
-            reach, colour = one.diameter_nm / pixel_nm / 2 * times, COLOURS[bool(one.significant)]
-            draw.ellipse((column - reach, row - reach, column + reach, row + reach), outline=colour, width=2)
-            if number == len(shown) - 1 and one.particle:
-                draw.text((column, row), str(one.particle), fill=colour, font=font, anchor="mm")
-        _label(draw, (em, em // 2), name, font)
-        length, text = scale_bar(movie.shape[2], pixel_nm)
-        draw.rectangle((em, rows - em, em + length * times, rows - em // 2), fill="white", outline="black")
-        _label(draw, (em, rows - 2.6 * em), text, font)
-        picture.paste(panel, (number * (columns + GAP_PX), 0))
-    significant = int(np.sum(particles["significant"].astype(bool)))
-    said = f"{significant} particles, numbered as in the table"
-    if others := len(particles) - significant:
-        said += f"; grey: {others} that are not significant: they cannot be told from noise"
-    ImageDraw.Draw(picture).text((em, rows + em // 3), said, fill="white", font=font)
+    font = _font(em)
+    picture = Image.new("RGB", (max(len(shown) * (columns + GAP_PX) - GAP_PX, 36 * em), rows + 6 * em))
+    write = ImageDraw.Draw(picture)
+    names = ("raw", f"network output: {model}")[-len(shown) :]
+    known = particles.assign(significant=particles["significant"].astype("boolean").fillna(True))
+    for panel, (image, name) in enumerate(zip(shown, names, strict=True)):
+        grey = Image.fromarray((255 * ((image - low) / (high - low)).clip(0, 1)).astype(np.uint8))
+        way = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
+        drawn = grey.resize((columns, rows), way).convert("RGB")
+        for one in known.itertuples():
+            _ring(ImageDraw.Draw(drawn), one, scale, movie, font if panel == len(shown) - 1 else None)
+        left = panel * (columns + GAP_PX)
+        picture.paste(drawn, (left, 2 * em))
+        write.text((left + em, em // 2), name, fill="white", font=font)
+    length, text = scale_bar(movie.shape[2], movie.about.square_pixel_nm)
+    top = rows + int(2.7 * em)
+    write.rectangle((em, top, em + length * scale, top + em // 2), fill="white")
+    write.text((2 * em + length * scale, top + em // 4), text, fill="white", font=font, anchor="lm")
+    write.text((em, top + em), _said(particles, movie, number), fill="white", font=font, spacing=em // 3)
     with whole_file(path) as partial:
         picture.save(partial, format="png")
+
+
+def _overlay_scale(shape):
+    """Pixels of the picture in one of the image."""
+    edge = max(shape)
+    return LARGEST_OVERLAY_PX / edge if edge > LARGEST_OVERLAY_PX else max(1, round(LEAST_OVERLAY_PX / edge))
+
+
+def _ring(draw, particle, scale, movie, font):
+    """The rim of a particle, dashed if it is not significant; with its number where there is a font."""
+    row, column = ((place + 0.5) * scale for place in (particle.row_px, particle.col_px))
+    reach = particle.diameter_nm / movie.about.square_pixel_nm / 2 * scale
+    sure = bool(particle.significant)
+    for wider, colour in ((1, "black"), (0, COLOURS[sure])):
+        box = [column - reach - wider, row - reach - wider, column + reach + wider, row + reach + wider]
+        for start in (0,) if sure else range(0, 360, 2 * DASH_DEGREES):
+            draw.arc(box, start, start + (360 if sure else DASH_DEGREES), fill=colour, width=2 + 2 * wider)
+    if font and particle.particle:
+        number = str(particle.particle)
+        draw.text((column, row), number, COLOURS[sure], font, "mm", stroke_width=2, stroke_fill="black")
+
+
+def _said(particles, movie, number):
+    """What is to be read below the picture: two lines."""
+    significant = particles["significant"].astype("boolean")
+    said = f"{significant.sum()} particles (full rings), numbered as in the table"
+    if significant.isna().any():
+        said = f"{len(particles)} particles; which of them noise could have made is not known"
+    elif others := int((~significant).sum()):
+        said += f"; dashed: {others} that are not significant, as noise could have made them"
+    at = f"image {number + 1} of {movie.shape[0]}" if movie.shape[0] > 1 else ""
+    if at and movie.interval_s:
+        at += f", {number * movie.interval_s:.4g} s"
+    return f"{said}\n{at}"

@@ -76,6 +76,31 @@ def test_the_overlay_shows_raw_beside_denoised(measured):
     assert picture.width == 2 * times * SHAPE[1] + 8 and picture.mode == "RGB"
 
 
+def test_what_is_no_table_is_not_written(tmp_path):
+    raw = gatan(tmp_path / "raw.tif")
+    before = raw.read_bytes()
+    result = run(raw, "-o", raw, "--model", "fast")
+    assert result.exit_code == 2 and "NAME.csv" in result.stderr and raw.read_bytes() == before
+
+
+def test_files_of_one_name_are_told_apart(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        gatan(tmp_path / folder / "raw.tif")
+    result = run(tmp_path / "a", tmp_path / "b", "-o", tmp_path / "t.csv", "--model", "fast", "--overlay", "png")
+    assert result.exit_code == 0, result.stderr
+    assert set(pd.read_csv(tmp_path / "t.csv")["file"]) == {"a/raw.tif", "b/raw.tif"}
+    assert (tmp_path / "a" / "raw_overlay.png").is_file() and (tmp_path / "b" / "raw_overlay.png").is_file()
+
+
+def test_denoised_files_of_a_folder_are_measured(tmp_path):
+    assert (
+        CliRunner().invoke(app, ["denoise", str(gatan(tmp_path / "a.tif")), "-o", str(tmp_path / "out")]).exit_code == 0
+    )
+    result = run(tmp_path / "out", "-o", tmp_path / "t.csv", "--model", "fast")
+    assert result.exit_code == 0 and set(pd.read_csv(tmp_path / "t.csv")["file"]) == {"a_denoised.tif"}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"), [({"pixel_size_nm": None}, "no pixel size"), ({"pixel_size_nm": (3.0, 4.0)}, "square")]
 )
@@ -120,6 +145,15 @@ def test_particles_of_a_movie_keep_their_number(tmp_path, fast):
         assert tracks[0] > 0 and set(tracks) == {tracks[0]}
 
 
+def test_an_image_without_film_is_left_out_of_a_movie(tmp_path, fast):
+    file = movie(tmp_path / "movie.tif")
+    stack = tifffile.imread(file)
+    stack[0] = 0
+    tifffile.imwrite(file, stack, imagej=True, resolution=(1e3 / PIXEL_NM,) * 2, metadata={"unit": "um", "axes": "TYX"})
+    table, record = measuring.measure_file(file, fast)
+    assert set(table["image"]) == {1, 2} and any("image 0 is left out" in note for note in record["notes"])
+
+
 def test_what_was_measured_before_an_interruption_is_kept(tmp_path, fast):
     def stop(done, total):
         if done == 2:
@@ -130,14 +164,17 @@ def test_what_was_measured_before_an_interruption_is_kept(tmp_path, fast):
     assert "2 of 3 images" in record["notes"][-1]
 
 
-def test_a_particle_that_is_missing_for_an_image_is_linked():
-    places = {0: [(10.0, 10), (50, 80)], 1: [(50.5, 80)], 2: [(11, 11), (51, 80)]}
-    rows = [(i, row, col, 60.0, True) for i, found in places.items() for row, col in found]
-    table = pd.DataFrame(rows, columns=["image", "row_px", "col_px", "diameter_nm", "significant"])
-    table.loc[len(table)] = (2, 90.0, 20.0, 60.0, False)
-    linked = measuring.linked(table, pixel_size_nm=3.0)
-    first, second = linked["particle"][0], linked["particle"][1]
-    assert list(linked["particle"]) == [first, second, second, first, second, 0] and first != second
+def test_a_particle_that_is_missing_for_an_image_keeps_its_number():
+    def image(*places, significant=True):
+        table = pd.DataFrame(places, columns=["row_px", "col_px"])
+        return table.assign(diameter_nm=60.0, significant=significant)
+
+    tracks = measuring.Tracks(3.0)
+    assert list(tracks.numbers(image((5.0, 5), significant=False))) == [0]
+    first = tracks.numbers(image((10.0, 10), (50, 80)))
+    second = tracks.numbers(image((50.5, 80)))
+    third = tracks.numbers(image((51.0, 80), (11, 11)))
+    assert set(first) == {1, 2} and second[0] == first[1] and list(third) == [first[1], first[0]]
 
 
 def test_the_camera_of_one_frame_is_the_one_that_took_it():
@@ -188,7 +225,7 @@ def test_standard_errors_are_multiplied_by_the_class_of_d_prime(tmp_path, monkey
     file = tmp_path / "errors.csv"
     file.write_text("method,card_sha256,least_d_prime,factor,n\nraw,,5,2,9\nraw,,8,1.5,9\nbest,abc,0,3,9\n")
     monkeypatch.setattr(measuring, "ERRORS", file)
-    table = pd.DataFrame({"diameter_error_nm": [1.0, 1, 1], "d_prime": [3.0, 7, 20], "shown": 1.0})
+    table = pd.DataFrame({"diameter_error_nm": [1.0, 1, 1], "d_prime": [3.0, 7, 20], "shown": 1.0, "misfit": 1.0})
     assert list(measuring.with_stated_errors(table)["diameter_error_nm"]) == [2, 2, 1.5]
     assert list(measuring.with_stated_errors(table, "abc")["diameter_error_nm"]) == [3, 3, 3]
     assert measuring.with_stated_errors(table, "def")["diameter_error_nm"].isna().all()

@@ -9,7 +9,8 @@ from temlib import size_tables
 
 def matched(errors_nm, bound_nm=2.0, **columns):
     told = {"kind": "matched", "true_diameter_nm": 100.0, "true_bound_nm": bound_nm, "diameter_error_nm": 1.0}
-    told |= {"edge_width_nm": 3.0, "field": "a", "method": "raw", "dose_e_per_px": 5.0} | columns
+    told |= {"edge_width_nm": 3.0, "field": "a", "method": "raw", "dose_e_per_px": 5.0, "material": "FeNi"}
+    told |= {"true_d_prime": 7.0, "true_at_border": False, "true_gap_nm": np.inf} | columns
     return pd.DataFrame({"error_nm": errors_nm} | told)
 
 
@@ -22,9 +23,19 @@ def test_bias_spread_and_coverage_are_those_of_the_errors():
 
 
 def test_what_was_not_found_is_infinitely_wrong():
-    rows = pd.concat([matched([1.0, 1, 1]), matched([np.nan] * 4).assign(kind="missed")])
+    rows = pd.concat([matched([1.0] * 5), matched([np.nan] * 6).assign(kind="missed")])
     [row] = size_tables.errors(rows, ["method"], seed=0).to_dict("records")
-    assert np.isinf(row["spread_nm"]) and row["found"] == pytest.approx(3 / 7) and row["bias_nm"] == 1
+    assert np.isinf(row["spread_nm"]) and row["found"] == pytest.approx(5 / 11) and row["bias_nm"] == 1
+
+
+def test_without_a_true_particle_there_are_no_errors():
+    table = size_tables.errors(matched([1.0], true_diameter_nm=np.nan), ["method"], seed=0)
+    assert table.empty and "spread_nm" in table
+
+
+def test_what_the_frame_cuts_and_what_has_a_neighbour_is_not_alone():
+    rows = matched([1.0, 2, 3, 4], true_at_border=[True, False, False, False], true_gap_nm=[50.0, 5, 15, np.inf])
+    assert size_tables.alone(rows)["error_nm"].tolist() == [3, 4]
 
 
 def test_the_interval_is_over_fields_and_not_over_particles():
@@ -39,56 +50,59 @@ def test_the_smallest_diameter_is_on_the_power_law_between_two_bins():
     assert size_tables.smallest_sized(table, 0.05) == pytest.approx(80)
     assert np.isnan(size_tables.smallest_sized(table, 0.02))
     assert size_tables.smallest_sized(table, 0.2) == 40
-    assert size_tables.smallest_sized(table.replace({"spread_nm": {4.0: np.inf}}), 0.05) != 40
+    lost = pd.DataFrame({"diameter_nm": [40.0, 80, 160], "spread_nm": [np.inf, 3.0, 2.0]})
+    assert size_tables.smallest_sized(lost, 0.05) == 80  # what lies below the first that is found is not known
+
+
+def invented(d_prime, **columns):
+    told = {"kind": "invented", "method": "raw", "d_prime": d_prime, "shown": 1.0, "diameter_nm": 40.0, "contrast": 0.1}
+    return pd.DataFrame(told | {"specimen": "sized", "significant": True} | columns)
 
 
 def test_the_curve_counts_false_ones_in_fields_of_the_papers_size():
-    rows = pd.concat(
-        [
-            matched([0.0] * 4, d_prime=[9.0, 7, 6.5, 3], true_d_prime=7.0, diameter_nm=100.0, contrast=0.5, shown=1.0),
-            # counted are two, as the third is too small and the fourth too faint
-            pd.DataFrame(
-                {
-                    "kind": "invented",
-                    "method": "raw",
-                    "d_prime": [6.0, 8, 8, 8],
-                    "shown": [1.2, 0.5, 1, 1],
-                    "diameter_nm": [40.0, 40, 20, 40],
-                }
-                | {"contrast": [0.1, 0.1, 0.1, 0.02]}
-            ),
-        ]
-    )
-    area = {"raw": 2 * size_tables.BEAM_FIELD_NM**2}
-    curve = size_tables.froc(rows, area, "method").set_index("least_d_prime")
+    rows = matched([0.0] * 4, d_prime=[9.0, 7, 6.5, 3], diameter_nm=100.0, contrast=0.5, shown=1.0)
+    # counted are two, one of them a piece of a true one, as the third is too small and the fourth too faint
+    false = invented([6.0, 8, 8, 8], shown=[1.2, 0.5, 1, 1], diameter_nm=[40.0, 40, 20, 40])
+    false = false.assign(contrast=[0.1, 0.1, 0.1, 0.02], kind=["invented", "split", "invented", "invented"])
+    area = pd.Series({"raw": 2 * size_tables.BEAM_FIELD_NM**2})
+    curve = size_tables.froc(rows, false, area, "method").set_index("least_d_prime")
     assert curve.loc[0.0, "false_per_field"] == 1 and curve.loc[0.0, "recall"] == 1
     assert curve.loc[5.0, "false_per_field"] == 0.5 and curve.loc[5.0, "recall"] == 0.75
+    assert curve.loc[12.0, "false_at_most"] == pytest.approx(-np.log(0.05) / 2)  # none in two fields, Poisson
     best = size_tables.at_false_rate(curve.reset_index(), 0.05, "method").iloc[0]
     assert best["recall"] == 0.75 and 6 < best["least_d_prime"] <= 6.5
 
 
 def test_invented_particles_are_counted_by_specimen_in_fields_of_the_papers_size():
-    told = {"kind": "invented", "method": "best", "diameter_nm": [40.0, 40, 20, 40], "contrast": [0.1, 0.1, 0.1, 0.02]}
-    rows = pd.DataFrame(
-        told | {"specimen": ["sized", "sized", "sized", "empty"], "significant": [True, False, True, True]}
+    rows = invented(5.0, diameter_nm=[40.0, 40, 20, 40], contrast=[0.1, 0.1, 0.1, 0.02])
+    rows = rows.assign(
+        specimen=["sized", "sized", "sized", "empty"], kind=["invented", "split", "invented", "invented"]
     )
-    fields = pd.DataFrame({"method": "best", "specimen": ["sized", "empty"], "fields": [4, 9]})
+    rows["significant"] = [True, False, True, True]
+    fields = pd.DataFrame({"method": "raw", "specimen": ["sized", "empty"], "fields": [4, 9]})
     table = size_tables.invented_per_field(rows, fields, size_tables.BEAM_FIELD_NM**2 / 2)
-    # two of four half fields, one of them significant; the others are too small or too faint
-    assert table[["invented", "significant"]].to_numpy().tolist() == [[1, 0.5], [0, 0]]
+    # two in four half fields, one of them a piece, the other significant; the others are too small or too faint
+    columns = ["without_partner", "pieces", "significant"]
+    assert table[columns].to_numpy().tolist() == [[1, 0.5, 0.5], [0, 0, 0]]
 
 
-def test_pairs_are_told_apart_by_their_gap():
-    rows = matched([0.0] * 4, true_d_prime=7.0, true_gap_nm=[-5.0, -5, 15, 200])
-    rows["kind"] = ["matched", "merged", "matched", "missed"]
-    table = size_tables.pairs_apart(rows, ["method"]).set_index("gap_nm")
-    assert table.loc[-5, ["told_apart", "merged", "n"]].tolist() == [0.5, 0.5, 2]
-    assert table.loc[15, "told_apart"] == 1 and len(table) == 2
+PAIR = {"true_row_px": [10.0, 50, 300], "true_col_px": 10.0, "true_gap_nm": [20.0, 20, 500]}  # and one far away
+FOUND = {"row_px": [10.0, 51, 300], "col_px": 10.0, "diameter_nm": 96.0}
+
+
+def test_a_pair_is_told_apart_if_both_are_found():
+    rows = matched([0.0] * 3, **PAIR, **FOUND)
+    merged = rows.assign(field="b", kind=["matched", "merged", "matched"])
+    table = size_tables.pairs(pd.concat([rows, merged]), 3.0)
+    assert table["told_apart"].tolist() == [True, False] and table["gap_nm"].tolist() == [20, 20]
+    [apart] = size_tables.pairs_apart(table, ["method"], seed=0).to_dict("records")
+    assert (apart["gap_nm"], apart["n"], apart["told_apart"]) == (25, 2, 0.5)
+    assert (apart["told_apart_low"], apart["told_apart_high"]) == (0, 1)  # two fields, one of each
 
 
 def test_recall_is_the_share_found_by_d_prime():
     rows = matched([0.0] * 4, true_d_prime=[1.5, 1.6, 7, 7]).assign(kind=["missed", "matched", "matched", "matched"])
-    assert list(size_tables.recall(rows, ["method"])["recall"]) == [0.5, 1.0]
+    assert list(size_tables.recall(rows, ["method"], seed=0)["recall"]) == [0.5, 1.0]
 
 
 def pulls(spread, number, seed=0, **columns):
@@ -115,23 +129,22 @@ def test_what_the_denoised_image_does_not_show_is_in_a_class_of_its_own():
 
 
 def test_intervals_are_judged_on_fields_that_the_factors_are_not_from():
-    rows = pulls(2.0, 4000)
-    assert size_tables.held(rows, ["method"])["held"][0] == pytest.approx(0.9, abs=0.02)
+    rows = pulls(2.0, 4000, significant=True)
+    stated = size_tables.held(size_tables.cross_calibrated(rows), ["method"], seed=0)
+    assert stated["held"][0] == pytest.approx(0.9, abs=0.02)
     odd = rows["field"] % 2 == 1
     rows["error_nm"] = np.where(odd, 10.0, 1.0)  # each half is wrong about the other
-    assert size_tables.held(rows, ["method"])["held"][0] == pytest.approx(0.5)
+    assert size_tables.held(size_tables.cross_calibrated(rows), ["method"], seed=0)["held"][0] == pytest.approx(0.5)
 
 
 def test_the_gap_between_two_found_neighbours_is_off_by_what_their_places_and_sizes_are():
     # true: 40 px = 120 nm apart, diameters of 100 nm; found 1 px = 3 nm farther apart and 4 nm smaller: 7 nm too wide
-    places = {"true_row_px": [10.0, 50, 300], "true_col_px": 10.0, "true_gap_nm": [20.0, 20, 500]}
-    found = {"row_px": [10.0, 51, 300], "col_px": 10.0, "diameter_nm": 96.0, "dose_e_per_px": 5.0}
-    table = size_tables.quantities(matched([-4.0] * 3, **places, **found), pixel_size_nm=3.0)
+    table = size_tables.quantities(matched([-4.0] * 3, **PAIR, **FOUND), pixel_size_nm=3.0)
     assert table.loc[table["quantity"] == "gap", "error_nm"].tolist() == [7]
 
 
 def test_diameters_are_of_those_that_are_alone():
-    rows = matched([1.0, 2, 3], true_gap_nm=[-5.0, 5, 15], dose_e_per_px=5.0)
+    rows = matched([1.0, 2, 3], true_gap_nm=[-5.0, 5, 15])
     for name in ("row_px", "col_px"):
         rows[f"true_{name}"] = rows[name] = 0.0
     table = size_tables.quantities(rows.assign(diameter_nm=100.0), pixel_size_nm=3.0)
@@ -139,7 +152,7 @@ def test_diameters_are_of_those_that_are_alone():
 
 
 def test_centres_are_off_along_each_axis():
-    places = {"true_row_px": 10.0, "true_col_px": 10.0, "true_gap_nm": np.inf, "row_px": 12.0, "col_px": 9.0}
+    places = {"true_row_px": 10.0, "true_col_px": 10.0, "row_px": 12.0, "col_px": 9.0, "diameter_nm": 100.0}
     table = size_tables.quantities(matched([0.0], **places), pixel_size_nm=3.0)
     assert table.loc[table["quantity"] == "centre", "error_nm"].tolist() == [6, -3]
 
@@ -151,7 +164,7 @@ def test_bias_and_spread_of_each_quantity():
 
 
 def test_diameters_are_compared_with_what_the_hde_image_shows():
-    told = {"dose_e_per_px": 5.0, "true_row_px": [10.0, 20], "true_col_px": 10.0}
+    told = {"true_row_px": [10.0, 20], "true_col_px": 10.0}
     rows = pd.concat(
         [
             matched([-4.0, 0.0], **told, diameter_nm=[96.0, 100]),
