@@ -232,7 +232,8 @@ def with_stated_errors(table, card_sha256=None):
     Returns
     -------
     pandas.DataFrame
-        With NaN for the errors of a network that was not tried, and where spheres do not describe what is there.
+        With NaN for the errors of a network that was not tried, and where spheres do not describe what is there; what
+        has an error as large as itself is not significant.
     """
     known = pd.read_csv(ERRORS)
     chosen = known["method"] == RAW if card_sha256 is None else known["card_sha256"] == card_sha256
@@ -242,7 +243,8 @@ def with_stated_errors(table, card_sha256=None):
     place = np.searchsorted(known["least_d_prime"], seen(table).astype(float), side="right") - 1
     factor = known["factor"].to_numpy()[np.clip(place, 0, None)]
     errors_nm = (table["diameter_error_nm"] * factor).where(table["misfit"] <= MOST_MISFIT)
-    return table.assign(diameter_error_nm=errors_nm)
+    significant = table["significant"] & ~(errors_nm >= table["diameter_nm"])
+    return table.assign(diameter_error_nm=errors_nm, significant=significant)
 
 
 class Tracks:

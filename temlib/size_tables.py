@@ -180,7 +180,7 @@ def froc(rows, false_rows, areas_nm2, by):
     parts = []
     for method, group in rows.groupby(by, sort=False):
         others = false_rows[false_rows[by] == method]
-        false = np.sort(seen(others[_counts_as_invented(others)]).to_numpy())[::-1]
+        false = np.sort(seen(others[without_partner(others)]).to_numpy())[::-1]
         true = sure(group)
         scores = np.where(true["kind"] == "matched", seen(true), -np.inf)
         levels = np.unique(np.concatenate([false, np.arange(10 * MOST_D_PRIME + 1) / 10]))
@@ -193,8 +193,8 @@ def froc(rows, false_rows, areas_nm2, by):
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def _counts_as_invented(rows):
-    """Found particles without a true partner, among them further pieces of a true one."""
+def without_partner(rows):
+    """Which found particles of 30 nm and 3 % contrast or more have no true partner, further pieces among them."""
     return rows["kind"].isin(["invented", "split"]) & (rows["diameter_nm"] >= LARGE_NM) & (rows["contrast"] >= DARK)
 
 
@@ -216,7 +216,7 @@ def invented_per_field(rows, fields, field_nm2):
         of them that lie in a true particle, which has another partner), and significant (those that `temlib measure`
         calls so), each a field.
     """
-    false = rows[_counts_as_invented(rows)].astype({"significant": bool})
+    false = rows[without_partner(rows)].astype({"significant": bool})
     false = false.assign(pieces=false["kind"] == "split", without_partner=1)
     columns = ["without_partner", "pieces", "significant"]
     number = false.groupby(["method", "specimen"])[columns].sum()

@@ -1,11 +1,14 @@
 """`temlib validate` on sets whose truth is known, as a microscope writes them."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from temlib import validation
 from temlib.cli import app
 from temlib.simulate import simulate
+from temlib.size_tables import BEAM_FIELD_NM
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,22 @@ def test_diameters_of_lde_frames_are_near_those_of_their_hde_frames(sets, tmp_pa
     assert {"raw", "fast"} == set(particles["method"]) and particles["exposure"].nunique() == 2
 
 
-def test_a_folder_without_sets_is_refused(tmp_path):
+def test_a_folder_without_sets_is_refused_and_the_sentence_says_why(tmp_path):
     result = CliRunner().invoke(app, ["validate", str(tmp_path), "-o", str(tmp_path / "out")])
-    assert result.exit_code == 2 and "error:" in result.stderr
+    assert result.exit_code == 2 and "No set of" in result.stderr and "above" not in result.stderr
+
+
+def rows(kind, **columns):
+    told = {"method": "raw", "field": "a", "error_nm": 1.0, "diameter_error_nm": 1.0, "true_bound_nm": 1.0}
+    told |= {"true_diameter_nm": 60.0, "true_d_prime": 7.0, "true_transmission": 0.5, "true_at_border": False}
+    told |= {"diameter_nm": 60.0, "contrast": 0.5, "significant": True, "at_border": False}
+    return pd.DataFrame([told | {"kind": kind} | columns])
+
+
+def test_what_the_frame_cuts_is_neither_wrong_nor_invented():
+    nothing = dict.fromkeys(["true_diameter_nm", "true_d_prime", "true_transmission", "true_at_border"], np.nan)
+    several = [rows("matched"), rows("matched", true_at_border=True), rows("matched", true_transmission=0.99)]
+    several += [rows("invented", **nothing), rows("invented", at_border=True, **nothing)]
+    several += [rows("invented", significant=False, **nothing)]
+    table = validation._table(pd.concat(several, ignore_index=True), area_nm2=2 * BEAM_FIELD_NM**2)
+    assert table[["n", "found", "false_per_field"]].to_numpy().tolist() == [[1, 1.0, 0.5]]
