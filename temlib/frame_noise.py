@@ -170,7 +170,7 @@ def segment_width(pairs):
         rows = np.diff(difference(*pair)[:, :cols], axis=0)[::2]  # what rows have in common is no offset
         usual = OUTLIER * np.median(np.abs(rows)) / 0.6745  # that of a normal distribution, X-ray hits apart
         rows = np.clip(rows, -usual, usual)
-        noise.append(rows / rows.std())
+        noise.append(rows / max(rows.std(), np.finfo(float).tiny))
     noise = np.concatenate(noise)
     far = np.abs(np.subtract.outer(np.arange(cols), np.arange(cols))) > NEAR_PX
     covariance = noise.T @ noise * far / len(noise)

@@ -22,6 +22,7 @@ from temlib.measure import COLUMNS, SIZES_PX, measure, measure_denoised, seen
 from temlib.movies import digest, marks_of, open_movie
 from temlib.paths import whole_file
 from temlib.provenance import versions
+from temlib.writers import QUANTITY
 
 FARTHEST_DIAMETERS = 0.5  # that a particle moves from one image to the next, of the median diameter
 LOST_IMAGES = 3  # in which a particle may be missing
@@ -153,6 +154,7 @@ def _how(movie, network, pixel_nm, each):
     camera, notes, electrons = {}, [], movie.about.unit == "e-"
     options = {"pixel_size_nm": pixel_nm, "each": each}
     if (marks := marks_of(movie)) is not None:
+        electrons |= marks.get("intensity") == QUANTITY["e-"]
         known, card = ONEVIEW_BIN8 if electrons else None, marks.get("card_sha256")
         said = "it is denoised: its errors are those that its network's outputs had in simulation, d' that of a OneView"
         if not electrons:

@@ -53,6 +53,11 @@ def measure(
         network = networks.load(model)
         output.parent.mkdir(parents=True, exist_ok=True)
     paths, failed = found(inputs, denoised=True)
+
+    def fits(fitted, *groups):
+        bar = {"total": len(groups[0]), "desc": "fits", "unit": "group", "delay": 2, "leave": False, "disable": None}
+        return tqdm(pool.map(fitted, *groups), **bar)
+
     root = os.path.commonpath([path.resolve().parent for path in paths]) if paths else ""
     tables, records = [], []
     with workers() as pool:
@@ -63,7 +68,7 @@ def measure(
                         path,
                         network,
                         name=path.resolve().relative_to(root),
-                        each=pool.map,
+                        each=fits,
                         overlay=output.parent if overlay else None,
                         progress=shown_on(bar),
                     )

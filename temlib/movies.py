@@ -246,7 +246,8 @@ def marks_of(movie):
     Returns
     -------
     dict or None
-        denoised_by and card_sha256, the network's; None for raw images; empty where only the file's name tells.
+        denoised_by and card_sha256, the network's, and intensity, with its unit, where the format has no place for
+        it; None for raw images; empty where only the file's name tells.
     """
     if "Denoised" in movie.metadata:
         return dict(movie.metadata["Denoised"])
@@ -254,7 +255,8 @@ def marks_of(movie):
         with open(movie.path, "rb") as file:
             start = file.read(2**16)
         for code in ("latin-1", "utf-16-be", "utf-16-le"):
-            if marks := dict(re.findall(r"(denoised_by|card_sha256) = ([\w.-]+)", start.decode(code, "ignore"))):
+            marks = re.findall(r"(denoised_by|card_sha256|intensity) = ([\w./() -]+)", start.decode(code, "ignore"))
+            if marks := {name: value.strip() for name, value in marks}:
                 return marks
     return {} if is_output(movie.path) else None
 

@@ -127,6 +127,13 @@ def test_what_temlib_denoised_is_measured_as_such(tmp_path, fast):
     assert np.isfinite(table["edge_width_nm"]).all()
 
 
+def test_a_denoised_mrc_is_known_to_be_in_electrons(tmp_path, fast):
+    arguments = ["denoise", str(gatan(tmp_path / "a.tif")), "-o", str(tmp_path), "--format", "mrc"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    table, record = measuring.measure_file(tmp_path / "a_denoised.mrc", fast)
+    assert record["denoised_by"] == "best" and table["d_prime"].max() > 5
+
+
 def movie(path, n=3):
     moved = [SPHERES + np.array([0, 2 * i, 0, 0]) for i in range(n)]
     stack = np.stack([counts(spheres, seed=i) for i, spheres in enumerate(moved)])
