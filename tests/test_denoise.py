@@ -353,7 +353,7 @@ def test_the_scale_does_not_flicker_with_the_beam(tiny, tmp_path):
 # as in an environment that has none of these
 WITHOUT_EXTRAS = """
 from importlib.machinery import PathFinder
-extras, find = ("torch", "pytorch_lightning", "matplotlib", "hyperspy"), PathFinder.find_spec
+extras, find = ("torch", "pytorch_lightning", "hyperspy"), PathFinder.find_spec
 PathFinder.find_spec = lambda name, *where: None if name.split(".")[0] in extras else find(name, *where)
 """
 
