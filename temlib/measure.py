@@ -19,7 +19,7 @@ from temlib.particles import find_particles, gaps, leave_frame
 BLUR_PX = 0.5  # of the edges of particles in a frame that was binned by 8
 FINDER_PIXEL_NM = 3.0  # as which the finder takes any pixel: it knows 30 to 240 nm, so 10 to 80 pixels
 SIZES_PX = 10, 80  # of particles that are found
-DENOISED_BLUR_PX = 1.0  # from which the fit of a denoised image starts
+ON_DENOISED = {"free": (*sizing.SPHERE, *sizing.FILM, sizing.BLUR), "blur_px": 1.0}  # fits: the blur to start from
 EDGE_WIDTHS = 2.563  # from 10 to 90 % of an edge, in standard deviations of its blur
 MARGIN_PX = 10  # of film around a group of particles, which is fitted with it
 NEAR_PX = 4.0  # particles whose rims are nearer are fitted together
@@ -30,6 +30,8 @@ NEEDED = 16.0  # of -2 ln of the likelihood, for a particle of a group; its four
 LEAST_MISSED = 0.1  # of the film, by which a denoised image is darker than what is fitted where a particle was missed
 LEAST_REST = 0.03  # of the squares of what particles take from a denoised image, which asks for more of them
 NESTED = 0.5  # of the larger diameter: particles with nearer centres may be one
+LARGER_PX = 20, 40  # least diameters that the finder is asked for once more where it saw several particles together
+PIECES = 4  # that a particle is taken for at least, if larger ones explain a heap
 SURE = 100.0  # square of a particle's absorption in standard errors above which there is no need to try without it
 DETECTABLE = 5.0  # least measured d' that is significant: below it, noise makes some particles in a hundred fields
 HOT_FILM, HOT_NOISE = 1.5, 8.0  # films and standard deviations above which a pixel is none of the specimen
@@ -89,14 +91,13 @@ def measure_denoised(denoised, *, pixel_size_nm, camera=None, each=map):
         is wrong with a denoised image does not show in it. They and d' are NaN without a camera, and what is
         significant is not known.
     """
-    options = {"free": (*sizing.SPHERE, *sizing.FILM, sizing.BLUR), "blur_px": DENOISED_BLUR_PX}
-    return _each_group(denoised, denoised, pixel_size_nm, each, camera=camera, exposures=1, options=options)
+    return _each_group(denoised, denoised, pixel_size_nm, each, camera=camera, exposures=1, options=ON_DENOISED)
 
 
 def _each_group(image, denoised, pixel_size_nm, each, **how):
     """The table of all particles that a denoised image shows, each group fitted in a window of whole segments."""
     film = film_level(np.asarray(denoised, np.float32)).item()
-    spheres = _found(denoised, film)
+    spheres = _without_pieces(_found(denoised, film), denoised, film)
     width = how["camera"].segment_width_px if how["camera"] else 1
     parts = [spheres[group] for group in groups(spheres)]
     corners = [_window(part, np.shape(image), width) for part in parts]
@@ -139,12 +140,34 @@ def _hot(image, film, camera, exposures):
     return ~(image <= HOT_FILM * film + HOT_NOISE * noise)
 
 
-def _found(image, background):
+def _found(image, background, least_px=SIZES_PX[0]):
     """What is dark in an image, as the spheres that a fit starts from, (K, 4)."""
-    found = find_particles(image, pixel_size_nm=FINDER_PIXEL_NM, background=background)
+    scale = {"pixel_size_nm": FINDER_PIXEL_NM, "min_diameter_nm": least_px * FINDER_PIXEL_NM}
+    found = find_particles(image, background=background, **scale)
     diameter_px = found["diameter_nm"] / FINDER_PIXEL_NM
     absorption = -np.log1p(-found["contrast"].clip(upper=MOST_CONTRAST)) / diameter_px
     return np.column_stack([found["row_px"], found["col_px"], diameter_px, absorption])
+
+
+def _without_pieces(spheres, denoised, film):
+    """The spheres, with larger ones for each heap of many that these explain: a dark spot in one hides its rim."""
+    kept = [spheres[:0]]
+    for heap in groups(spheres, most_together=len(spheres)):
+        kept.append(spheres[heap])
+        if len(heap) <= MOST_TOGETHER:
+            continue
+        rows, cols = _window(spheres[heap], np.shape(denoised), 1)
+        others = _owners([spheres[heap], np.delete(spheres, heap, axis=0)], np.shape(denoised))[rows, cols] == 2
+        window = np.asarray(denoised[rows, cols], float)
+        taken = np.where(others, 0, film - window)
+        for least_px in LARGER_PX:
+            larger = _found(film - taken, film, least_px)
+            if 0 < len(larger) <= len(heap) / PIECES:
+                fit = sizing.fit(window, larger, [film, 0, 0], ignored=others, **ON_DENOISED)
+                if fit.deviance <= LEAST_REST * np.sum(taken**2):
+                    kept[-1] = fit.spheres + np.array([rows.start, cols.start, 0, 0])
+                    break
+    return np.vstack(kept)
 
 
 def _owners(parts, shape):
@@ -168,22 +191,24 @@ def _window(spheres, shape, segment_px):
     return tuple(slice(*map(int, pair)) for pair in ends)
 
 
-def groups(spheres, near_px=NEAR_PX):
+def groups(spheres, near_px=NEAR_PX, most_together=MOST_TOGETHER):
     """Which particles are fitted together, as their rims nearly touch: a list of arrays of positions.
 
-    Of a heap of more than MOST_TOGETHER, those that overlap most.
+    Of a heap of more than `most_together`, those that overlap most.
     """
     if len(spheres) == 0:
         return []
     if near_px <= -spheres[:, 2].max():  # no gap is more negative
-        return np.array_split(np.arange(len(spheres)), math.ceil(len(spheres) / MOST_TOGETHER))
+        return np.array_split(np.arange(len(spheres)), math.ceil(len(spheres) / most_together))
     number, group = connected_components(gaps(spheres[:, :3], spheres[:, :3]) < near_px)
     parts = [np.flatnonzero(group == i) for i in range(number)]
     return [
         part[inner]
         for part in parts
         for inner in (
-            [np.arange(len(part))] if len(part) <= MOST_TOGETHER else groups(spheres[part], near_px - CLOSER_PX)
+            [np.arange(len(part))]
+            if len(part) <= most_together
+            else groups(spheres[part], near_px - CLOSER_PX, most_together)
         )
     ]
 
@@ -192,11 +217,9 @@ def _fitted(windows, spheres, *, film, camera, exposures, options):
     """Rows of one group; lengths in pixels of the window, given as it is fitted, denoised, and what shows others."""
     window, denoised, others = windows
     options = options | {"ignored": others}
-    fit = sizing.fit(window, spheres, [film, 0, 0], **options)
-    fit = _with_nested_as_one(fit, window, options)
-    fit = _with_missed(fit, window, denoised, options)
-    while (simpler := _without_needless(fit, window, options)) is not None:
-        fit = simpler
+    fit = _simplest(sizing.fit(window, spheres, [film, 0, 0], **options), window, denoised, options)
+    for least_px in LARGER_PX:
+        fit = _with_larger(fit, window, denoised, options, least_px)
     blurred = sizing.BLUR in options.get("free", ())
     errors = fit.errors[:, 2] * math.sqrt(max(fit.misfit, 1)) if camera else np.full(len(fit.spheres), np.nan)
     if blurred and camera:
@@ -264,6 +287,27 @@ def _with_missed(fit, window, denoised, options):
         return fit
     fuller = sizing.fit(window, np.vstack([fit.spheres, missed]), fit.film, **options)
     return fuller if _needed(fuller, fit, window, options) else fit
+
+
+def _simplest(fit, window, denoised, options):
+    """The fit with what it misses, and without what is not needed."""
+    fit = _with_nested_as_one(fit, window, options)
+    fit = _with_missed(fit, window, denoised, options)
+    while (simpler := _without_needless(fit, window, options)) is not None:
+        fit = simpler
+    return fit
+
+
+def _with_larger(fit, window, denoised, options, least_px):
+    """The fit of fewer, larger spheres if they do: a dark spot in one hides its rim from the finder."""
+    if len(fit.spheres) < 2:
+        return fit
+    larger = _found(np.where(options["ignored"], fit.film[0], denoised), fit.film[0], least_px)
+    if not 0 < len(larger) < len(fit.spheres):
+        return fit
+    other = _simplest(sizing.fit(window, larger, fit.film, **options), window, denoised, options)
+    fewer = len(other.spheres) < len(fit.spheres)
+    return other if fewer and not _needed(fit, other, window, options) else fit
 
 
 def _without_needless(fit, window, options):

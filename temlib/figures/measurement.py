@@ -23,6 +23,13 @@ def label_of(method):
     return STYLES[method][0] if method in STYLES else method
 
 
+def _by_method(table):
+    """(line style, rows) of each method, always in the order of `STYLES`."""
+    order = {method: number for number, method in enumerate(STYLES)}
+    for method, rows in sorted(table.groupby("method"), key=lambda item: order.get(item[0], len(order))):
+        yield _line(method), rows
+
+
 def _line(method):
     label, colour, style = STYLES.get(method, (method, *networks.OTHER))
     strong = method in STRONG
@@ -45,9 +52,9 @@ def diameter_errors(table):
     )
     for place, material in zip(axes[0], materials, strict=True):
         rows = table[table["material"] == material]
-        for method, line in rows.groupby("method", sort=False):
+        for style, line in _by_method(rows):
             shown = line[np.isfinite(line["spread_nm"])].sort_values("diameter_nm")
-            place.plot(shown["diameter_nm"], shown["spread_nm"], marker=".", ms=3, **_line(method))
+            place.plot(shown["diameter_nm"], shown["spread_nm"], marker=".", ms=3, **style)
         bound = rows.drop_duplicates("diameter_bin").sort_values("diameter_nm")
         place.plot(bound["diameter_nm"], bound["bound_nm"], **BOUND)
         ends = np.array([30, 200])
@@ -55,7 +62,8 @@ def diameter_errors(table):
             place.plot(ends, share * ends, color="0.8", lw=0.7, zorder=1)
             place.annotate(f"{share:.0%}", (ends[1], share * ends[1]), color="0.5", fontsize="x-small", va="center")
         place.set(title=material, xscale="log", yscale="log", xlabel="diameter (nm)", ylim=(0.2, 100))
-        place.set_xticks([30, 50, 100, 200], ["30", "50", "100", "200"])
+        place.set_xticks([30, 60, 120, 200], ["30", "60", "120", "200"])
+        place.set_yticks([1, 10, 100], ["1", "10", "100"])
         place.minorticks_off()
     axes[0, 0].set_ylabel("spread of the diameter (nm)")
     _legend(figure, axes[0, 0])
@@ -72,11 +80,10 @@ def against_the_bound(table):
     panels += [("coverage", "share within the 90 % interval", 0.9)]
     for place, (column, label, ideal) in zip(axes, panels, strict=True):
         place.axhline(ideal, **(BOUND | {"label": None}))
-        for method, line in table.groupby("method", sort=False):
+        for style, line in _by_method(table):
             shown = line[np.isfinite(line[column])]
-            style = _line(method)
             place.plot(shown["d_prime"], shown[column], marker=".", ms=3, **style)
-            if method in STRONG and f"{column}_low" in shown:
+            if shown["method"].isin(STRONG).all() and f"{column}_low" in shown:
                 ends = shown[f"{column}_low"], shown[f"{column}_high"].replace(np.inf, np.nan)
                 place.fill_between(shown["d_prime"], *ends, color=style["color"], alpha=0.15, lw=0)
         place.set(xscale="log", xlabel="d' of the particle in one exposure", ylabel=label)
@@ -84,7 +91,7 @@ def against_the_bound(table):
         place.minorticks_off()
     axes[0].set_ylim(-4, 4)
     axes[1].set_ylim(0, 6)
-    axes[2].set_ylim(0, 1.02)
+    axes[2].set_ylim(0.5, 1.02)
     _legend(figure, axes[0])
     return figure
 
@@ -95,8 +102,8 @@ def found_and_invented(recall, curves):
     Takes `size_tables.recall` and `size_tables.froc` with specimen and false_in.
     """
     figure, axes = plt.subplots(1, 3, figsize=(PAGE_WIDTH_IN, 2.9), layout="constrained")
-    for method, line in recall.groupby("method", sort=False):
-        axes[0].plot(line["d_prime"], line["recall"], marker=".", ms=3, **_line(method))
+    for style, line in _by_method(recall):
+        axes[0].plot(line["d_prime"], line["recall"], marker=".", ms=3, **style)
     axes[0].axvspan(0.5, 3, color="0.95", zorder=0)
     axes[0].set(xscale="log", xlabel="d' of the particle in one exposure", ylabel="share found")
     axes[0].set_xticks([1, 3, 6, 12], ["1", "3", "6", "12"])
@@ -105,8 +112,8 @@ def found_and_invented(recall, curves):
     for place, false_in, where in zip(axes[1:], ("sized", "empty"), ("with particles", "that is empty"), strict=True):
         shown = curves[curves["false_in"] == false_in]
         least = shown.loc[shown["false_per_field"] > 0, "false_per_field"].min() / 2
-        for method, line in shown.groupby("method", sort=False):
-            place.step(line["false_per_field"].clip(lower=least), line["recall"], where="post", **_line(method))
+        for style, line in _by_method(shown):
+            place.step(line["false_per_field"].clip(lower=least), line["recall"], where="post", **style)
         place.axvline(0.05, color="0.8", lw=0.7, zorder=1)
         place.set(xscale="log", xlabel=f"false particles, a field {where}", ylim=(0.5, 1.01))
     axes[1].set_ylabel("recall at d' of 6 or more")
@@ -117,10 +124,9 @@ def found_and_invented(recall, curves):
 def pairs(table):
     """Share of pairs told apart against their gap. Takes `size_tables.pairs_apart`."""
     figure, axes = plt.subplots(figsize=(0.6 * PAGE_WIDTH_IN, 3.0), layout="constrained")
-    for method, line in table.groupby("method", sort=False):
-        style = _line(method)
+    for style, line in _by_method(table):
         axes.plot(line["gap_nm"], line["told_apart"], marker=".", ms=3, **style)
-        if method in STRONG:
+        if line["method"].isin(STRONG).all():
             axes.fill_between(
                 line["gap_nm"], line["told_apart_low"], line["told_apart_high"], color=style["color"], alpha=0.15, lw=0
             )
