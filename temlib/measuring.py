@@ -239,11 +239,11 @@ def with_stated_errors(table, card_sha256=None):
     """
     known = pd.read_csv(ERRORS)
     chosen = known["method"] == RAW if card_sha256 is None else known["card_sha256"] == card_sha256
-    known = known[chosen].sort_values("least_d_prime")
-    if known.empty:
-        return table.assign(diameter_error_nm=np.nan)
-    place = np.searchsorted(known["least_d_prime"], seen(table).astype(float), side="right") - 1
-    factor = known["factor"].to_numpy()[np.clip(place, 0, None)]
+    factor = pd.Series(np.nan, table.index)
+    for touching, classes in known[chosen].sort_values("least_d_prime").groupby("touching"):
+        here = table["touching"] == touching
+        place = np.searchsorted(classes["least_d_prime"], seen(table[here]).astype(float), side="right") - 1
+        factor[here] = classes["factor"].to_numpy()[np.clip(place, 0, None)]
     errors_nm = (table["diameter_error_nm"] * factor).where(table["misfit"] <= MOST_MISFIT)
     significant = table["significant"] & ~(errors_nm >= table["diameter_nm"])
     return table.assign(diameter_error_nm=errors_nm, significant=significant)

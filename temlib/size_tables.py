@@ -24,7 +24,8 @@ GAPS_NM = np.array([-20.0, -10, 0, 10, 20, 30, 40])
 ALONE_NM = 10.0  # a particle whose nearest rim is farther is alone
 MOST_D_PRIME = 12  # of a threshold
 SURE_D_PRIME = 6.0  # from which the aims hold
-CLASSES = (DETECTABLE, 8.0, 15.0)  # of measured d', for the calibration of standard errors
+LEVELS = DETECTABLE, 8.0, 15.0  # of measured d', between which the calibration of standard errors is one
+CLASS = ["method", "touching", "least_d_prime"]  # whose standard errors are calibrated together
 CALIBRATED = ("sized", "second")  # specimens whose diameters are known
 PLACE = ["row_px", "col_px", "diameter_nm"]
 LEAST = 5  # particles of which a median is told
@@ -384,17 +385,16 @@ def calibration(rows):
     Returns
     -------
     pandas.DataFrame
-        method, least_d_prime (of a class of d' as far as it is shown, see `measure.seen`), factor (90th percentile of
-        |error| / standard error, over 1.645), n.
+        method, touching (as measured), least_d_prime (of a class of d' as far as it is shown, see `measure.seen`),
+        factor (90th percentile of |error| / standard error, over 1.645), n.
     """
     parts, found = [], _of_known(rows)
-    found = found.assign(pull=(found["error_nm"] / found["diameter_error_nm"]).abs(), least_d_prime=_class_of(found))
-    for (method, least), group in found.groupby(["method", "least_d_prime"], sort=False):
+    found = found.assign(pull=(found["error_nm"] / found["diameter_error_nm"]).abs(), **_class_of(found))
+    for key, group in found.groupby(CLASS, sort=True):
         weights = 1 / group.groupby("specimen")["pull"].transform("size")
         factor = np.quantile(group["pull"], 0.9, weights=weights, method="inverted_cdf") / NINETY
-        parts.append([method, least, factor, len(group)])
-    table = pd.DataFrame(parts, columns=["method", "least_d_prime", "factor", "n"])
-    return table.sort_values(["method", "least_d_prime"], ignore_index=True)
+        parts.append([*key, factor, len(group)])
+    return pd.DataFrame(parts, columns=[*CLASS, "factor", "n"])
 
 
 def cross_calibrated(rows):
@@ -405,11 +405,10 @@ def cross_calibrated(rows):
     half = rows["field"].map({field: number % 2 for number, field in enumerate(rows["field"].unique())})
     parts = []
     for number in (0, 1):
-        factors = calibration(rows[half != number])
-        here = rows[half == number].assign(least_d_prime=lambda t: _class_of(t))
-        here = here.merge(factors[["method", "least_d_prime", "factor"]], how="left", on=["method", "least_d_prime"])
-        parts.append(here.assign(diameter_error_nm=here["diameter_error_nm"] * here["factor"]))
-    return pd.concat(parts, ignore_index=True).drop(columns=["least_d_prime", "factor"])
+        factors, here = calibration(rows[half != number]).set_index(CLASS)["factor"], rows[half == number]
+        factor = factors.reindex(pd.MultiIndex.from_frame(_class_of(here))).to_numpy()
+        parts.append(here.assign(diameter_error_nm=here["diameter_error_nm"] * factor))
+    return pd.concat(parts, ignore_index=True)
 
 
 def held(rows, by, *, seed):
@@ -433,5 +432,6 @@ def _of_known(rows):
 
 
 def _class_of(rows):
-    """The lowest d' of the class of each found particle."""
-    return np.array([0.0, *CLASSES])[np.searchsorted(CLASSES, seen(rows).astype(float), side="right")]
+    """`CLASS` of each row."""
+    least = np.array([0.0, *LEVELS])[np.searchsorted(LEVELS, seen(rows).astype(float), side="right")]
+    return rows[["method"]].assign(touching=rows["touching"].eq(True), least_d_prime=least)

@@ -228,15 +228,16 @@ def test_whole_electrons_are_counted():
     assert not clipped and camera.excess_factor == 1 and camera.white_counts == 0
 
 
-def test_standard_errors_are_multiplied_by_the_class_of_d_prime(tmp_path, monkeypatch):
+def test_standard_errors_are_multiplied_by_what_their_class_lacks(tmp_path, monkeypatch):
     file = tmp_path / "errors.csv"
-    file.write_text("method,card_sha256,least_d_prime,factor,n\nraw,,5,2,9\nraw,,8,1.5,9\nbest,abc,0,3,9\n")
+    rows = ["raw,,False,5,2,9", "raw,,False,8,1.5,9", "raw,,True,5,4,9", "best,abc,False,0,3,9", "best,abc,True,0,3,9"]
+    file.write_text("\n".join(["method,card_sha256,touching,least_d_prime,factor,n", *rows]))
     monkeypatch.setattr(measuring, "ERRORS", file)
-    table = pd.DataFrame({"diameter_error_nm": [1.0, 1, 1], "d_prime": [3.0, 7, 20], "shown": 1.0, "misfit": 1.0})
-    table = table.assign(diameter_nm=2.5, significant=True)
-    assert list(measuring.with_stated_errors(table, "abc")["significant"]) == [False] * 3  # 2.5 +- 3
-    assert list(measuring.with_stated_errors(table)["diameter_error_nm"]) == [2, 2, 1.5]
-    assert list(measuring.with_stated_errors(table, "abc")["diameter_error_nm"]) == [3, 3, 3]
+    table = pd.DataFrame({"d_prime": [3.0, 7, 20, 20], "touching": [False, False, False, True]})
+    table = table.assign(diameter_error_nm=1.0, shown=1.0, misfit=1.0, diameter_nm=2.5, significant=True)
+    assert list(measuring.with_stated_errors(table, "abc")["significant"]) == [False] * 4  # 2.5 +- 3
+    assert list(measuring.with_stated_errors(table)["diameter_error_nm"]) == [2, 2, 1.5, 4]
+    assert list(measuring.with_stated_errors(table, "abc")["diameter_error_nm"]) == [3, 3, 3, 3]
     assert measuring.with_stated_errors(table, "def")["diameter_error_nm"].isna().all()
 
 

@@ -109,7 +109,9 @@ def pulls(spread, number, seed=0, **columns):
     """Particles whose errors are normal, stated as 1."""
     errors_nm = np.random.default_rng(seed).normal(0, spread, number)
     fields = np.arange(number) % 20
-    return matched(errors_nm, **{"specimen": "sized", "d_prime": 6.0, "shown": 1.0, "field": fields, **columns})
+    return matched(
+        errors_nm, **{"specimen": "sized", "d_prime": 6.0, "shown": 1.0, "touching": False, "field": fields, **columns}
+    )
 
 
 def test_the_factor_makes_ninety_per_cent_intervals_hold():
@@ -126,6 +128,12 @@ def test_specimens_weigh_alike_in_the_factor():
 def test_what_the_denoised_image_does_not_show_is_in_a_class_of_its_own():
     rows = pd.concat([pulls(1.0, 100), pulls(5.0, 100, shown=0.5)])
     assert list(size_tables.calibration(rows)["least_d_prime"]) == [0, 5]
+
+
+def test_what_touches_is_in_a_class_of_its_own():
+    table = size_tables.calibration(pd.concat([pulls(1.0, 2000), pulls(4.0, 2000, touching=True)]))
+    assert list(table["touching"]) == [False, True]
+    assert table["factor"].tolist() == pytest.approx([1, 4], rel=0.1)
 
 
 def test_intervals_are_judged_on_fields_that_the_factors_are_not_from():
