@@ -15,7 +15,7 @@ from temlib.size_tables import BEAM_FIELD_NM
 def sets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sets")
     options = {"seed": 3, "size_px": 192, "binning": 8, "pixel_size_nm": 2.9885, "max_drift_px": 2.0}
-    fields = {"train_fields": {"FeNi": 2}, "validation_fields": {"FeNi": 1}, "hde_frames_kept": 2}
+    fields = {"train_fields": {"FeNi": 1}, "validation_fields": {"FeNi": 1}, "hde_frames_kept": 2}
     simulate(folder, report=lambda _: None, **fields, **options)
     return folder
 
