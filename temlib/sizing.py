@@ -107,7 +107,7 @@ class _Subpixels:
         self.blur_px, self.margin = blur_px, math.ceil(4 * blur_px)
         self.shape = [n + 2 * self.margin for n in shape]
         inside = (np.arange(SUBSAMPLES) + 0.5) / SUBSAMPLES - 0.5
-        self.axes = [np.add.outer(np.arange(n) - self.margin, inside).ravel() for n in self.shape]
+        self.axes = [np.add.outer(np.arange(n) - self.margin, inside).ravel().astype(np.float32) for n in self.shape]
 
     def around(self, sphere, reach_px):
         """Where the pixels, and where the subpixels, lie that are near a sphere: two tuples of slices."""
@@ -118,26 +118,28 @@ class _Subpixels:
 
     def depth(self, sphere, place):
         """Absorption x thickness of a sphere in the subpixels of a place."""
-        rows, cols = (axis[part] - at for axis, part, at in zip(self.axes, place, sphere[:2], strict=True))
-        return sphere[3] * _thickness(np.sqrt(np.add.outer(rows**2, cols**2)), sphere[2] / 2)
+        row, col, diameter, absorption = map(float, sphere)
+        rows, cols = (axis[part] - at for axis, part, at in zip(self.axes, place, (row, col), strict=True))
+        return absorption * _thickness(np.sqrt(np.add.outer(rows**2, cols**2)), diameter / 2)
 
     def transmission(self, spheres):
         """exp(- sum of the depths) of all subpixels."""
-        depth = np.zeros([axis.size for axis in self.axes])
+        depth = np.zeros([axis.size for axis in self.axes], np.float32)
         for sphere in np.reshape(spheres, (-1, 4)):
             _, place = self.around(sphere, sphere[2] / 2 + 1)
             depth[place] += self.depth(sphere, place)
         return np.exp(-depth)
 
-    def seen(self, fine):
-        """Blurred means over the pixels of the image."""
-        return self.means(fine)[tuple(slice(self.margin, n - self.margin) for n in self.shape)]
+    def seen(self, fine, wider_px=0.0):
+        """Means over the pixels of the image, through the blur, or a wider one."""
+        return self.means(fine, wider_px)[tuple(slice(self.margin, n - self.margin) for n in self.shape)]
 
-    def means(self, fine):
-        """Blurred means over the pixels of some whole pixels' subpixels."""
+    def means(self, fine, wider_px=0.0):
+        """The same over the pixels of some whole pixels' subpixels."""
         rows, cols = (n // SUBSAMPLES for n in fine.shape)
         means = np.einsum("iajb->ij", fine.reshape(rows, SUBSAMPLES, cols, SUBSAMPLES)) / SUBSAMPLES**2
-        return gaussian_filter(means, self.blur_px, mode="nearest") if self.blur_px > 0 else means
+        blur_px = self.blur_px + wider_px
+        return gaussian_filter(means, blur_px, mode="nearest") if blur_px > 0 else means
 
 
 def _thickness(distance, radius):
@@ -169,8 +171,8 @@ def bound(spheres, film, shape, camera, *, free=SPHERE + FILM, blur_px=0.0):
     a little too low.
     """
     packed = _Packed(spheres, film, blur_px, free)
-    electrons = expected(spheres, film, shape, blur_px=blur_px)
-    return packed.deviations(fisher_information(packed.derivatives(shape), electrons, for_sums(camera)))
+    electrons, slopes = packed.image(shape)
+    return packed.deviations(fisher_information(slopes, electrons, for_sums(camera)))
 
 
 def fit(
@@ -211,10 +213,9 @@ def fit(
 
     def around(values):
         """Residuals, and derivatives of the image by the free ones, in standard deviations; and these."""
-        electrons = packed.expected(image.shape, values)
+        electrons, slopes = packed.image(image.shape, values)
         mean, own, shared = _read(electrons, *how)
         noise = np.where(weight, own, 1.0), shared * weight
-        slopes = packed.derivatives(image.shape, values)
         if clipped:
             up, down = (_read(electrons + side * SMALL_E, *how)[0] for side in (1, -1))
             slopes *= (up - down) / (2 * SMALL_E)
@@ -304,8 +305,8 @@ class _Packed:
         spheres, film, blur_px = self.unpacked(values)
         return expected(spheres, film, shape, blur_px=blur_px)
 
-    def derivatives(self, shape, values=None):
-        """Derivatives of the expected image by the free ones, (P, M, N): central differences, near each sphere."""
+    def image(self, shape, values=None):
+        """The expected image, (M, N), and its derivatives by the free ones, (P, M, N): central differences."""
         spheres, film, blur_px = self.unpacked(values)
         grid, light = _Subpixels(shape, blur_px), _light(shape)
         fine = grid.transmission(spheres)
@@ -320,9 +321,9 @@ class _Packed:
         found[-4:-1] = light * grid.seen(fine)
         if self.free[-1]:
             step = min(self.all_steps[-1], blur_px)
-            wide, narrow = (expected(spheres, film, shape, blur_px=blur_px + side * step) for side in (1, -1))
-            found[-1] = (wide - narrow) / (2 * step)
-        return found[self.free]
+            wide, narrow = (grid.seen(fine, side * step) for side in (1, -1))
+            found[-1] = np.tensordot(film, light, 1) * (wide - narrow) / (2 * step)
+        return np.tensordot(film, found[-4:-1], 1), found[self.free]
 
     def deviations(self, information, values=None):
         """Standard deviations (K, 4) from the information on the free ones; infinite where there is none.

@@ -81,7 +81,7 @@ def test_the_bound_is_that_of_the_table_of_the_paper_s_camera(path_nm):
 def test_a_camera_that_counts_electrons_bounds_the_film_as_poisson_does():
     counting = Camera(1.0, 1e9, 0.0, 0.0, 32, 0.0, 0.0)
     packed = sizing._Packed(np.empty((0, 4)), [4.0, 0, 0], 0.0, ["film"])
-    np.testing.assert_allclose(packed.derivatives((20, 30)), np.ones((1, 20, 30)))
+    np.testing.assert_allclose(packed.image((20, 30))[1], np.ones((1, 20, 30)))
     sphere = [[10, 15, 8.0, 1e-3]]
     # an absorption of which nothing else depends: sd = 1 / sqrt(sum t^2 x dose) for a faint sphere of thickness t
     bound = sizing.bound(sphere, [4.0, 0, 0], (20, 30), counting, free=["absorption_per_px"])
