@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import trackpy
+from threadpoolctl import threadpool_limits
 
 from temlib import preview
 from temlib.camera import ONEVIEW_BIN8, Camera
@@ -280,9 +281,15 @@ class Tracks:
         return numbers
 
 
-def workers():
-    """A pool of processes in which particles are fitted, one a processor; Ctrl-C is not for them."""
-    return ProcessPoolExecutor(os.cpu_count(), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+def workers(number=None):
+    """A pool of processes in which particles are fitted, by default one a processor, of one thread each."""
+    return ProcessPoolExecutor(number or os.cpu_count(), initializer=_begin)
+
+
+def _begin():
+    """A worker: Ctrl-C is not for it, and its linear algebra leaves the other processors to the other workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threadpool_limits(1)
 
 
 def write_table(path, tables, records, network):
