@@ -22,7 +22,8 @@ from temlib.provenance import digest_of_code, sha256
 
 # Modules whose change makes a training, or what it is judged by, another one
 DECIDING = ("ablation_runs", "ablation_samples", "camera", "filters", "models", "noise2noise", "preprocess", "quality")
-DECIDING += ("training", "trials")
+DECIDING += ("simulate", "training", "trials")
+DARK = 0.5  # transmission below which is dark
 ROUNDS = 5  # of a training; in the last one batch normalisation keeps its statistics
 
 
@@ -121,7 +122,8 @@ def judge(network, recipe, sets, test, *, seed, pixel_size_nm):
     Returns
     -------
     pandas.DataFrame
-        field, and `quality.fitted_scores` against the true transmission.
+        field, `quality.fitted_scores` against the true transmission, and dark_bias: how much more than the truth the
+        output has, as it is, where less than DARK of the light comes through (NaN where the scale is the authors').
     """
     camera = {name: test[name] for name in ("kind", "dose_e_per_px")}
     truths, frames, levels = [], [], []
@@ -146,7 +148,14 @@ def judge(network, recipe, sets, test, *, seed, pixel_size_nm):
         quality.fitted_scores(image[seen], truth[seen], pixel_size_nm=pixel_size_nm)
         for image, truth in zip(images, truths, strict=True)
     ]
-    return pd.DataFrame(scores).assign(field=[one["field"] for one in sets])
+    scores = pd.DataFrame(scores).assign(field=[one["field"] for one in sets], dark_bias=np.nan)
+    if network is not None and mode_of(recipe) == "corrected":
+        dark = [truth[seen] < DARK for truth in truths]
+        wrong = [image[seen] - truth[seen] for image, truth in zip(images, truths, strict=True)]
+        scores["dark_bias"] = [
+            one[where].mean() if where.any() else np.nan for one, where in zip(wrong, dark, strict=True)
+        ]
+    return scores
 
 
 def trained_and_judged(folder, sets, wanted, *, seeds, pixel_size_nm, report=print, **options):

@@ -56,11 +56,11 @@ def simulated_sets(folder, *, n_train, n_test, report=print, **options):
     return sets
 
 
-def exposed(one, dose_e_per_px):
-    """A set with its two LDE frames taken anew at some dose, unevenly lit as those recorded."""
+def exposed(one, dose_e_per_px, camera="clipped"):
+    """A set with its two LDE frames taken anew at some dose by some camera, unevenly lit as those recorded."""
     rng = simulate.field_rng(0, f"{one['field']} at {dose_e_per_px:g}", "ablation")
     lit = one["transmission"] * simulate.illumination(one["transmission"].shape, rng)
-    lde = np.stack([trials.expose(lit, "clipped", dose_e_per_px=dose_e_per_px, rng=rng) for _ in range(2)])
+    lde = np.stack([trials.expose(lit, camera, dose_e_per_px=dose_e_per_px, rng=rng) for _ in range(2)])
     return one | {"lde": lde, "background_e": np.array([background_level(frame, 4.0) for frame in lde])}
 
 
@@ -86,7 +86,7 @@ def learning_arrays(sets, recipe, crop_px):
     inputs, targets = [], []
     for number, one in enumerate(chosen):
         if doses := recipe["doses_e_per_px"]:
-            one = exposed(one, doses[number % len(doses)])
+            one = exposed(one, doses[number % len(doses)], recipe["camera"])
         hde = one["hde_area"] if recipe["target"] == "area mean" else one["hde_authors"]
         hde = align(hde, one["drift_px"]) if recipe["aligned"] else hde
         target = hde / one["hde_background_e"] - 1 if mode == "corrected" else faithful_scale(hde, 0, 100)

@@ -14,6 +14,8 @@ from temlib.trials import OTHER_DOSE_E_PER_PX
 
 USUAL_DOSE_E_PER_PX = 4.5  # of the paper's LDE frames; they are simulated with 4.1 to 4.7
 OTHER_DOSES_E_PER_PX = (2.0, 10.0, 20.0)
+# cameras as `trials.expose` knows them, and the dose that they take
+OTHER_CAMERAS = dict.fromkeys(["unclipped", "counting"], USUAL_DOSE_E_PER_PX) | {"other": OTHER_DOSE_E_PER_PX}
 SEGMENT_PX = 32  # of the paper's camera: columns that share an offset
 CONFIDENCE = 0.95
 
@@ -30,6 +32,7 @@ CORRECTED = {
     "learns_from": "HDE",  # or "LDE": the other exposure
     "fields_share": 1.0,  # of the training fields
     "doses_e_per_px": None,  # as recorded; or those that fields are exposed with anew, in turn
+    "camera": "clipped",  # of fields that are exposed anew, as `trials.expose` knows it
 }
 FAITHFUL = {"target": "authors' resize", "aligned": False, "scale": "extremes", "settled": False}
 VARIANTS = {
@@ -57,6 +60,11 @@ VARIANTS = {
     "1/2 of the fields": {"fields_share": 1 / 2},
     **{f"{dose:g} e⁻/px": {"doses_e_per_px": [dose]} for dose in OTHER_DOSES_E_PER_PX},
     "all doses": {"doses_e_per_px": sorted([USUAL_DOSE_E_PER_PX, *OTHER_DOSES_E_PER_PX])},
+    **{
+        f"{network}, {camera}": recipe | {"camera": camera, "doses_e_per_px": [dose]}
+        for network, recipe in {"faithful": FAITHFUL, "corrected": {}}.items()
+        for camera, dose in OTHER_CAMERAS.items()
+    },
     "Gaussian filter": {"architecture": None},  # no network: the best width for the very frames
 }
 
@@ -64,9 +72,7 @@ VARIANTS = {
 TESTS = {
     "usual": {"kind": "clipped", "dose_e_per_px": USUAL_DOSE_E_PER_PX, "first_col_px": 0},
     "off 32": {"kind": "clipped", "dose_e_per_px": USUAL_DOSE_E_PER_PX, "first_col_px": SEGMENT_PX // 2},
-    "unclipped": {"kind": "unclipped", "dose_e_per_px": USUAL_DOSE_E_PER_PX, "first_col_px": 0},
-    "counting": {"kind": "counting", "dose_e_per_px": USUAL_DOSE_E_PER_PX, "first_col_px": 0},
-    "other": {"kind": "other", "dose_e_per_px": OTHER_DOSE_E_PER_PX, "first_col_px": 0},
+    **{camera: {"kind": camera, "dose_e_per_px": dose, "first_col_px": 0} for camera, dose in OTHER_CAMERAS.items()},
     **{
         f"{dose:g} e⁻/px": {"kind": "clipped", "dose_e_per_px": dose, "first_col_px": 0}
         for dose in OTHER_DOSES_E_PER_PX
@@ -93,7 +99,7 @@ _TRAINING = [
     ),
     ("start", "ImageNet instead of random weights", "pretrained", "corrected", USES),
     ("exposures", "one LDE frame a field instead of two", "one exposure", "corrected", ""),
-    ("exposures", "two LDE frames summed, as one input", "summed exposures", "corrected", ""),
+    ("exposures", "two LDE frames summed, here and in the test", "summed exposures", "corrected", ""),
     ("target", "squared instead of absolute error", "L2", "corrected", ""),
     ("target", "the other LDE frame instead of HDE", "noise2noise", "L2", ""),
     ("target", "the other LDE frame, clipping corrected", "noise2noise, clipped", "L2", ""),
@@ -133,7 +139,7 @@ def comparisons(chosen=("all",)):
     rows += [("augmentation", name, one, "off 32", one, test, "") for name, one, test in _CROPS]
     for network in ("faithful", "corrected"):
         rows += [
-            ("cameras", f"{network}, {words}", network, camera, network, "usual", "")
+            ("cameras", f"{network}, {words}", network, camera, f"{network}, {camera}", camera, "")
             for camera, words in _CAMERAS.items()
         ]
     rows += [

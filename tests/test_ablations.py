@@ -66,6 +66,8 @@ def test_the_two_sides_of_a_comparison_differ_in_one_thing():
     in_several = {
         "the authors' code": 4,
         "the other LDE frame, clipping corrected": 2,  # the target, and the loss that suits it
+        # what is exposed anew has a camera and a dose
+        **{f"{name}, {words}": 2 for name in ("faithful", "corrected") for words in ablations._CAMERAS.values()},
     }
     table = ablations.comparisons()
     for row in table[table["against"] != "Gaussian filter"].itertuples():
