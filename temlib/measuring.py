@@ -12,14 +12,14 @@ import pandas as pd
 import trackpy
 from threadpoolctl import threadpool_limits
 
-from temlib import preview
+from temlib import preview, standard_errors
 from temlib.camera import ONEVIEW_BIN8, Camera
 from temlib.errors import TemlibError
 from temlib.film import film_level
 from temlib.frame_noise import camera_of_frame, counts_electrons, gain_of_frame
 from temlib.inference import denoise_image
 from temlib.inputs import stem_of
-from temlib.measure import COLUMNS, SIZES_PX, measure, measure_denoised, seen
+from temlib.measure import COLUMNS, SIZES_PX, measure, measure_denoised
 from temlib.movies import digest, marks_of, open_movie
 from temlib.paths import whole_file
 from temlib.provenance import versions
@@ -223,7 +223,7 @@ def camera_and_unit(raw, denoised, electrons, notes):
 
 
 def with_stated_errors(table, card_sha256=None):
-    """Standard errors as they proved in simulation: those of the fits, times what their 90 % intervals lack.
+    """Standard errors as they proved in simulation (see `standard_errors.stated`).
 
     Parameters
     ----------
@@ -235,19 +235,14 @@ def with_stated_errors(table, card_sha256=None):
     Returns
     -------
     pandas.DataFrame
-        With NaN for the errors of a network that was not tried, and where spheres do not describe what is there; what
-        has an error as large as itself is not significant.
+        With NaN for the errors of a network that was not tried, and where spheres do not describe what is there.
     """
     known = pd.read_csv(ERRORS)
-    chosen = known["method"] == RAW if card_sha256 is None else known["card_sha256"] == card_sha256
-    factor = pd.Series(np.nan, table.index)
-    for touching, classes in known[chosen].sort_values("least_d_prime").groupby("touching"):
-        here = table["touching"] == touching
-        place = np.searchsorted(classes["least_d_prime"], seen(table[here]).astype(float), side="right") - 1
-        factor[here] = classes["factor"].to_numpy()[np.clip(place, 0, None)]
-    errors_nm = (table["diameter_error_nm"] * factor).where(table["misfit"] <= MOST_MISFIT)
-    significant = table["significant"] & ~(errors_nm >= table["diameter_nm"])
-    return table.assign(diameter_error_nm=errors_nm, significant=significant)
+    known = known[known["method"] == RAW if card_sha256 is None else known["card_sha256"] == card_sha256]
+    table = standard_errors.stated(table, known)
+    errors = [standard_errors.ERROR, standard_errors.ANY_SHAPE]
+    table[errors] = table[errors].where(table["misfit"] <= MOST_MISFIT)
+    return table
 
 
 class Tracks:

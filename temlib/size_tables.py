@@ -10,12 +10,14 @@ import warnings
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.optimize import brentq
 
-from temlib.measure import DETECTABLE, seen
+from temlib import standard_errors
+from temlib.measure import seen
 from temlib.particles import gaps
+from temlib.standard_errors import ANY_SHAPE, BODIES, COLUMNS, ERROR, NINETY, SPHERES
 
 NORMAL_MEDIAN = 0.6745  # of |x| for a standard normal x
-NINETY = 1.645  # standard errors of a 90 % interval
 LARGE_NM, DARK = 30.0, 0.03  # an invented particle counts from this diameter and contrast on
 BEAM_FIELD_NM = 512 * 2.9885  # edge of the paper's field of view, for which false particles are counted
 SIZES_NM = np.array([30.0, 40, 50, 63, 80, 100, 126, 159, 200])
@@ -24,9 +26,6 @@ GAPS_NM = np.array([-20.0, -10, 0, 10, 20, 30, 40])
 ALONE_NM = 10.0  # a particle whose nearest rim is farther is alone
 MOST_D_PRIME = 12  # of a threshold
 SURE_D_PRIME = 6.0  # from which the aims hold
-LEVELS = DETECTABLE, 8.0, 15.0  # of measured d', between which the calibration of standard errors is one
-CLASS = ["method", "touching", "least_d_prime"]  # whose standard errors are calibrated together
-CALIBRATED = ("sized", "second")  # specimens whose diameters are known
 PLACE = ["row_px", "col_px", "diameter_nm"]
 LEAST = 5  # particles of which a median is told
 RESAMPLED = 400
@@ -57,10 +56,12 @@ def errors(rows, by, *, seed):
     Returns
     -------
     pandas.DataFrame
-        For each group: n true particles in so many fields, diameter_nm and bound_nm (medians), and, each with the ends
-        _low and _high of its 95 % interval: found (share), bias_nm (median error of those found), spread_nm (median of
-        |error| / 0.6745, one that was not found being infinitely wrong), bias_by_bound and spread_by_bound (the same
-        of error / bound, so particle by particle), coverage (share of |error| within 1.645 standard errors).
+        For each group: n true particles in so many fields, diameter_nm (median) and bound_nm (the spread of errors
+        that are as small as the bound of each allows), and, each with the ends _low and _high of its 95 % interval:
+        found (share), significant (share, found and significant), bias_nm (median error of those found), spread_nm
+        (median of |error| / 0.6745, one that was not found being infinitely wrong), bias_by_bound and spread_by_bound
+        (the same of error / bound, so particle by particle), coverage (share of |error| within 1.645 standard errors)
+        and coverage_any_shape (the same with those of any shape).
     """
     true = rows[rows["true_diameter_nm"].notna()].reset_index(drop=True)
     table = [dict(zip(by, key, strict=True)) | _errors(group, seed) for key, group in true.groupby(by, sort=False)]
@@ -73,26 +74,29 @@ def _statistics(group):
     found = (group["kind"] == "matched").astype(float)
     error = group["error_nm"].where(found == 1)
     relative = error / group["true_bound_nm"]
-    known = group["diameter_error_nm"].notna() & error.notna()
-    within = (error.abs() <= NINETY * group["diameter_error_nm"]).where(known).astype(float)
+    known = np.isfinite(group[ERROR].astype(float)) & error.notna()
+    within, within_any = ((error.abs() <= NINETY * group[c]).where(known).astype(float) for c in (ERROR, ANY_SHAPE))
     return {
         "found": (found, np.mean),
+        "significant": (found * group["significant"].eq(True), np.mean),
         "bias_nm": (error, np.nanmedian),
         "spread_nm": (error, _spread),
         "bias_by_bound": (relative, np.nanmedian),
         "spread_by_bound": (relative, _spread),
         "coverage": (within, np.nanmean),
+        "coverage_any_shape": (within_any, np.nanmean),
     }
 
 
 def _errors(group, seed):
     row = {"n": len(group), "fields": group["field"].nunique()}
-    row |= {"diameter_nm": group["true_diameter_nm"].median(), "bound_nm": group["true_bound_nm"].median()}
+    row |= {"diameter_nm": group["true_diameter_nm"].median(), "bound_nm": _spread_of_bounds(group["true_bound_nm"])}
     fields = group["field"].to_numpy()
     for name, (values, statistic) in _statistics(group).items():
         values = values.to_numpy()
         ends = f"{name}_low", f"{name}_high"
-        if np.isfinite(values).sum() < LEAST and name != "found":
+        known = len(values) if name.startswith("spread") else np.isfinite(values).sum()
+        if known < LEAST and name not in ("found", "significant"):
             row |= dict.fromkeys([name, *ends], np.nan)
             continue
         row |= {name: statistic(values)} | dict(zip(ends, interval(values, fields, statistic, seed=seed), strict=True))
@@ -102,6 +106,23 @@ def _errors(group, seed):
 def _spread(errors):
     """Standard deviation by the median of |error|; what is not known is infinite."""
     return float(np.median(np.nan_to_num(np.abs(np.asarray(errors, float)), nan=np.inf))) / NORMAL_MEDIAN
+
+
+def _spread_about_bias(errors):
+    return _spread(errors - np.median(errors))
+
+
+def _spread_of_bounds(bounds):
+    """The spread of errors of which each is normal with a bound of its own for standard deviation."""
+    bounds = np.nan_to_num(np.asarray(bounds, float), nan=np.inf)
+    if np.isinf(bounds).mean() >= 0.5:
+        return np.inf
+
+    def half_are_within(error):
+        return np.mean(2 * stats.norm.cdf(error / bounds) - 1) - 0.5
+
+    most = bounds[np.isfinite(bounds)].max()
+    return brentq(half_are_within, 0, 1e3 * most) / NORMAL_MEDIAN
 
 
 def interval(values, fields, statistic, *, seed):
@@ -158,6 +179,49 @@ def smallest_sized(table, share):
     return float(np.exp(np.interp(np.log(share), steps[0][::-1], steps[1][::-1])))
 
 
+def smallest(rows, by, shares, *, seed):
+    """The smallest diameters that are sized to some shares of them, with 95 % intervals over fields.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Lone particles, with the number diameter_bin of a bin of `SIZES_NM`; bins of fewer than LEAST are left out.
+    by : list of str
+        Columns that make the groups.
+    shares : dict of str to float
+        0.05 for 5 %, by the name of the column that tells the diameter.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `by`, and for each share its column with the ends _low and _high, of `smallest_sized`, in nm;
+        inf where even the largest particles are worse.
+    """
+    table, rng = [], np.random.default_rng(seed)
+    for key, group in rows.groupby(by, sort=False):
+        row = dict(zip(by, key, strict=True))
+        error_nm = group["error_nm"].where(group["kind"] == "matched").abs().fillna(np.inf).to_numpy()
+        columns = np.column_stack([group["diameter_bin"], group["true_diameter_nm"], error_nm])
+        members = [columns[place] for place in group.groupby("field").indices.values()]
+        drawn = [rng.integers(0, len(members), len(members)) for _ in range(RESAMPLED // 2)]
+        spreads = [_by_bin(columns), *(_by_bin(np.concatenate([members[i] for i in draw])) for draw in drawn)]
+        for name, share in shares.items():
+            found, *others = np.nan_to_num([smallest_sized(one, share) for one in spreads], nan=np.inf)
+            ends = np.quantile(others, (0.025, 0.975), method="nearest")
+            row |= {name: found, f"{name}_low": ends[0], f"{name}_high": ends[1]}
+        table.append(row)
+    return pd.DataFrame(table, columns=[*by, *(f"{name}{end}" for name in shares for end in ("", "_low", "_high"))])
+
+
+def _by_bin(columns):
+    """diameter_nm and spread_nm of each bin of (bin, true diameter, |error|)."""
+    parts = [columns[columns[:, 0] == number] for number in np.unique(columns[:, 0])]
+    told = [(np.median(part[:, 1]), _spread(part[:, 2])) for part in parts if len(part) >= LEAST]
+    return pd.DataFrame(told, columns=["diameter_nm", "spread_nm"])
+
+
 def froc(rows, false_rows, areas_nm2, by):
     """Recall against false particles, as the least d' that counts goes down (free-response ROC).
 
@@ -184,7 +248,8 @@ def froc(rows, false_rows, areas_nm2, by):
         false = np.sort(seen(others[without_partner(others)]).to_numpy())[::-1]
         true = sure(group)
         scores = np.where(true["kind"] == "matched", seen(true), -np.inf)
-        levels = np.unique(np.concatenate([false, np.arange(10 * MOST_D_PRIME + 1) / 10]))
+        above = np.nextafter(false, np.inf)  # what each false one no longer is
+        levels = np.unique(np.concatenate([false, above, np.arange(10 * MOST_D_PRIME + 1) / 10]))
         number = np.searchsorted(-false, -levels, side="right")
         paper_fields = areas_nm2[method] / BEAM_FIELD_NM**2
         told = {by: method, "least_d_prime": levels, "false_per_field": number / paper_fields}
@@ -195,8 +260,12 @@ def froc(rows, false_rows, areas_nm2, by):
 
 
 def without_partner(rows):
-    """Which found particles of 30 nm and 3 % contrast or more have no true partner, further pieces among them."""
-    return rows["kind"].isin(["invented", "split"]) & (rows["diameter_nm"] >= LARGE_NM) & (rows["contrast"] >= DARK)
+    """Which found particles of 30 nm and 3 % contrast or more have no true partner, further pieces among them.
+
+    Those at the border are left out: a true one may reach in from outside.
+    """
+    alone, inside = rows["kind"].isin(["invented", "split"]), ~rows["at_border"].eq(True)
+    return alone & inside & (rows["diameter_nm"] >= LARGE_NM) & (rows["contrast"] >= DARK)
 
 
 def invented_per_field(rows, fields, field_nm2):
@@ -215,15 +284,18 @@ def invented_per_field(rows, fields, field_nm2):
     pandas.DataFrame
         `fields` with without_partner (found ones of 30 nm and 3 % contrast or more, whatever their d'), pieces (those
         of them that lie in a true particle, which has another partner), and significant (those that `temlib measure`
-        calls so), each a field.
+        calls so), each a field, with the ends _low and _high of the exact 95 % interval of the number (Poisson).
     """
     false = rows[without_partner(rows)].astype({"significant": bool})
     false = false.assign(pieces=false["kind"] == "split", without_partner=1)
     columns = ["without_partner", "pieces", "significant"]
     number = false.groupby(["method", "specimen"])[columns].sum()
     number = number.reindex(pd.MultiIndex.from_frame(fields[["method", "specimen"]]), fill_value=0).to_numpy()
-    a_field = number / (fields[["fields"]].to_numpy() * field_nm2 / BEAM_FIELD_NM**2)
-    return fields.assign(**dict(zip(columns, a_field.T, strict=True)))
+    paper_fields = fields[["fields"]].to_numpy() * field_nm2 / BEAM_FIELD_NM**2
+    low, high = stats.chi2.ppf(0.025, 2 * number) / 2, stats.chi2.ppf(0.975, 2 * number + 2) / 2
+    values = {"": number, "_low": np.nan_to_num(low), "_high": high}
+    told = {f"{name}{end}": (of / paper_fields)[:, k] for k, name in enumerate(columns) for end, of in values.items()}
+    return fields.assign(**told)
 
 
 def at_false_rate(curves, rate, by):
@@ -238,11 +310,12 @@ def pairs(rows, pixel_size_nm):
     Returns
     -------
     pandas.DataFrame
-        method, field, dose_e_per_px, true gap_nm, told_apart (whether both are found, each as itself), and error_nm of
-        the gap between two that are.
+        method, field, dose_e_per_px, true gap_nm, true_diameter_nm of the smaller one, told_apart (whether both are
+        found, each as itself), and error_nm of the gap between two that are.
     """
     true = sure(rows[rows["true_diameter_nm"].notna()])
-    parts = [pd.DataFrame(columns=["method", "field", "dose_e_per_px", "gap_nm", "told_apart", "error_nm"])]
+    columns = ["method", "field", "dose_e_per_px", "gap_nm", "true_diameter_nm", "told_apart", "error_nm"]
+    parts = [pd.DataFrame(columns=columns)]
     for (method, field, dose), group in true.groupby(["method", "field", "dose_e_per_px"], sort=False):
         there = group[[f"true_{name}" for name in PLACE]].to_numpy()
         measured = group[PLACE].where(group["kind"] == "matched").to_numpy()
@@ -251,6 +324,7 @@ def pairs(rows, pixel_size_nm):
         near = (gap_nm[one, other] >= GAPS_NM[0]) & (gap_nm[one, other] <= GAPS_NM[-1])
         gap_nm, found_nm = gap_nm[one, other][near], found_nm[one, other][near]
         told = {"method": method, "field": field, "dose_e_per_px": dose, "gap_nm": gap_nm}
+        told["true_diameter_nm"] = np.minimum(there[one, 2], there[other, 2])[near]
         parts.append(pd.DataFrame(told | {"told_apart": np.isfinite(found_nm), "error_nm": found_nm - gap_nm}))
     return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
 
@@ -299,14 +373,14 @@ def quantities(rows, *, pixel_size_nm):
     Returns
     -------
     pandas.DataFrame
-        A row an error: method, field, dose_e_per_px, material, quantity and error_nm, signed. Of lone particles the
-        diameter, the centre (along rows and along columns) and the edge, which is sharp in truth, so its whole width;
-        of neighbours the gap from rim to rim.
+        A row an error: method, field, dose_e_per_px, material, true_diameter_nm (of neighbours the smaller one's),
+        quantity and error_nm, signed. Of lone particles the diameter, the centre (along rows and along columns) and
+        the edge, which is sharp in truth, so its whole width; of neighbours the gap from rim to rim.
     """
     lone = alone(sure(rows[rows["kind"] == "matched"]))
     told = {"diameter": [lone["error_nm"]], "edge": [lone["edge_width_nm"]]}
     told["centre"] = [(lone[f"{axis}_px"] - lone[f"true_{axis}_px"]) * pixel_size_nm for axis in ("row", "col")]
-    columns = ["method", "field", "dose_e_per_px", "material"]
+    columns = ["method", "field", "dose_e_per_px", "material", "true_diameter_nm"]
     parts = [
         lone[columns].assign(quantity=name, error_nm=errors_nm)
         for name, all_of_one in told.items()
@@ -318,7 +392,7 @@ def quantities(rows, *, pixel_size_nm):
 
 
 def spreads(errors_nm, by, *, seed):
-    """Bias (median) and spread (median of |error| / 0.6745) of signed errors.
+    """Bias (median) and spread (median of what errors differ from it, over 0.6745) of signed errors.
 
     Parameters
     ----------
@@ -337,7 +411,7 @@ def spreads(errors_nm, by, *, seed):
     table = []
     for key, group in errors_nm.groupby(by, sort=False):
         row = dict(zip(by, key, strict=True)) | {"n": len(group)}
-        for name, statistic in {"bias_nm": np.median, "spread_nm": _spread}.items():
+        for name, statistic in {"bias_nm": np.median, "spread_nm": _spread_about_bias}.items():
             values, fields = group["error_nm"].to_numpy(), group["field"].to_numpy()
             row[name] = statistic(values)
             row[f"{name}_low"], row[f"{name}_high"] = interval(values, fields, statistic, seed=seed)
@@ -354,7 +428,7 @@ def against_hde(rows):
     matched = rows[rows["kind"] == "matched"]
     particle = ["field", "dose_e_per_px", "true_row_px", "true_col_px"]
     shown = matched.loc[matched["method"] == "hde", [*particle, "diameter_nm"]]
-    both = rows.merge(shown.rename(columns={"diameter_nm": "hde_nm"}), on=particle)
+    both = rows[rows["method"] != "hde"].merge(shown.rename(columns={"diameter_nm": "hde_nm"}), on=particle)
     return both.assign(true_diameter_nm=both["hde_nm"], error_nm=both["diameter_nm"] - both["hde_nm"])
 
 
@@ -374,45 +448,39 @@ def recall(rows, by, *, seed):
 
 
 def calibration(rows):
-    """By what standard errors must be multiplied for 90 % intervals that hold nine of ten truths.
-
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        Of which spheres and the second phantom count, and weigh alike: bodies that are no spheres, as the fit takes
-        them for, are as important as those that are.
-
-    Returns
-    -------
-    pandas.DataFrame
-        method, touching (as measured), least_d_prime (of a class of d' as far as it is shown, see `measure.seen`),
-        factor (90th percentile of |error| / standard error, over 1.645), n.
-    """
-    parts, found = [], _of_known(rows)
-    found = found.assign(pull=(found["error_nm"] / found["diameter_error_nm"]).abs(), **_class_of(found))
-    for key, group in found.groupby(CLASS, sort=True):
-        weights = 1 / group.groupby("specimen")["pull"].transform("size")
-        factor = np.quantile(group["pull"], 0.9, weights=weights, method="inverted_cdf") / NINETY
-        parts.append([*key, factor, len(group)])
-    return pd.DataFrame(parts, columns=[*CLASS, "factor", "n"])
+    """`standard_errors.calibration` of each method, with the column method first."""
+    found = _of_known(rows)
+    parts = {method: standard_errors.calibration(group) for method, group in found.groupby("method", sort=False)}
+    return pd.concat(parts, names=["method"]).reset_index("method").reset_index(drop=True)
 
 
 def cross_calibrated(rows):
-    """Rows with standard errors as they are stated: times the `calibration` from the other half of the fields.
+    """Rows with standard errors as they are stated, after the `calibration` of the other half of the fields.
 
     So that whether they hold is judged on fields that the factors are not from.
     """
     half = rows["field"].map({field: number % 2 for number, field in enumerate(rows["field"].unique())})
     parts = []
     for number in (0, 1):
-        factors, here = calibration(rows[half != number]).set_index(CLASS)["factor"], rows[half == number]
-        factor = factors.reindex(pd.MultiIndex.from_frame(_class_of(here))).to_numpy()
-        parts.append(here.assign(diameter_error_nm=here["diameter_error_nm"] * factor))
+        known = calibration(rows[half != number]).groupby("method")
+        for method, group in rows[half == number].groupby("method", sort=False):
+            of_method = known.get_group(method) if method in known.groups else pd.DataFrame(columns=COLUMNS)
+            parts.append(standard_errors.stated(group, of_method))
     return pd.concat(parts, ignore_index=True)
 
 
-def held(rows, by, *, seed):
+def held(rows, by, *, seed, column=ERROR):
     """Share of the 90 % intervals of significant particles of known diameter that hold.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Of `cross_calibrated`.
+    by : list of str
+    seed : int
+        Of the bootstrap over fields.
+    column : str
+        The standard errors that tell the intervals.
 
     Returns
     -------
@@ -421,17 +489,11 @@ def held(rows, by, *, seed):
     """
     found = _of_known(rows)
     found = found[found["significant"].astype(bool)]
-    holds = found["error_nm"].abs() <= NINETY * found["diameter_error_nm"]
+    holds = found["error_nm"].abs() <= NINETY * found[column]
     return shares(found.assign(held=holds), by, "held", seed=seed)
 
 
 def _of_known(rows):
     """Particles that are found with a standard error, and whose true diameter is known."""
-    found = rows[(rows["kind"] == "matched") & np.isfinite(rows["diameter_error_nm"])]
-    return found[found["specimen"].isin(CALIBRATED) & ~found["true_at_border"].astype(bool)]
-
-
-def _class_of(rows):
-    """`CLASS` of each row."""
-    least = np.array([0.0, *LEVELS])[np.searchsorted(LEVELS, seen(rows).astype(float), side="right")]
-    return rows[["method"]].assign(touching=rows["touching"].eq(True), least_d_prime=least)
+    found = rows[(rows["kind"] == "matched") & np.isfinite(rows[ERROR])]
+    return found[found["specimen"].isin([SPHERES, BODIES]) & ~found["true_at_border"].astype(bool)]

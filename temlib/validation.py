@@ -113,9 +113,7 @@ def _table(rows, area_nm2):
     whole = ~rows["true_at_border"].astype("boolean").fillna(True) & (rows["true_transmission"] <= 1 - LEAST_CONTRAST)
     known = rows.assign(d_prime=classes)[whole].sort_values(["method", "d_prime"], ascending=[False, True])
     table = size_tables.errors(known, ["method", "d_prime"], seed=0)
-    significant = rows["significant"].astype("boolean").fillna(False) & ~rows["at_border"].astype("boolean").fillna(
-        True
-    )
+    significant = rows["significant"].eq(True).fillna(False).astype(bool)
     invented = rows[size_tables.without_partner(rows) & significant].groupby("method").size()
     per_field = size_tables.BEAM_FIELD_NM**2 / area_nm2
     return table.assign(false_per_field=table["method"].map(invented).fillna(0) * per_field)

@@ -228,17 +228,21 @@ def test_whole_electrons_are_counted():
     assert not clipped and camera.excess_factor == 1 and camera.white_counts == 0
 
 
-def test_standard_errors_are_multiplied_by_what_their_class_lacks(tmp_path, monkeypatch):
+def test_standard_errors_are_those_of_the_very_network(tmp_path, monkeypatch):
     file = tmp_path / "errors.csv"
-    rows = ["raw,,False,5,2,9", "raw,,False,8,1.5,9", "raw,,True,5,4,9", "best,abc,False,0,3,9", "best,abc,True,0,3,9"]
-    file.write_text("\n".join(["method,card_sha256,touching,least_d_prime,factor,n", *rows]))
+    rows = [
+        "method,card_sha256,touching,least_d_prime,factor,of_diameter",
+        "raw,,False,0,2,0",
+        "best,abc,False,0,3,0.3",
+    ]
+    file.write_text("\n".join(rows))
     monkeypatch.setattr(measuring, "ERRORS", file)
-    table = pd.DataFrame({"d_prime": [3.0, 7, 20, 20], "touching": [False, False, False, True]})
-    table = table.assign(diameter_error_nm=1.0, shown=1.0, misfit=1.0, diameter_nm=2.5, significant=True)
-    assert list(measuring.with_stated_errors(table, "abc")["significant"]) == [False] * 4  # 2.5 +- 3
-    assert list(measuring.with_stated_errors(table)["diameter_error_nm"]) == [2, 2, 1.5, 4]
-    assert list(measuring.with_stated_errors(table, "abc")["diameter_error_nm"]) == [3, 3, 3, 3]
-    assert measuring.with_stated_errors(table, "def")["diameter_error_nm"].isna().all()
+    told = {"diameter_error_nm": [1.0, 1], "diameter_nm": 10.0, "significant": True, "misfit": [1.0, 3.0]}
+    table = pd.DataFrame(told | {"d_prime": 7.0, "shown": 1.0, "touching": False})
+    of_sphere, of_any = "diameter_error_nm", "diameter_error_any_shape_nm"
+    np.testing.assert_equal(measuring.with_stated_errors(table)[of_sphere].to_numpy(), [2, np.nan])  # no sphere there
+    np.testing.assert_allclose(measuring.with_stated_errors(table, "abc")[of_any], [18**0.5, np.nan])
+    assert measuring.with_stated_errors(table, "def")[[of_sphere, of_any]].isna().all(axis=None)
 
 
 def test_a_file_that_is_no_frame_is_refused(tmp_path, fast):

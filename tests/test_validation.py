@@ -38,7 +38,13 @@ def test_a_folder_without_sets_is_refused_and_the_sentence_says_why(tmp_path):
 def rows(kind, **columns):
     told = {"method": "raw", "field": "a", "error_nm": 1.0, "diameter_error_nm": 1.0, "true_bound_nm": 1.0}
     told |= {"true_diameter_nm": 60.0, "true_d_prime": 7.0, "true_transmission": 0.5, "true_at_border": False}
-    told |= {"diameter_nm": 60.0, "contrast": 0.5, "significant": True, "at_border": False}
+    told |= {
+        "diameter_error_any_shape_nm": 1.0,
+        "diameter_nm": 60.0,
+        "contrast": 0.5,
+        "significant": True,
+        "at_border": False,
+    }
     return pd.DataFrame([told | {"kind": kind} | columns])
 
 

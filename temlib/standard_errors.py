@@ -1,0 +1,90 @@
+"""Standard errors that hold: what the fits' own lack, found on simulated fields, and what `temlib measure` states.
+
+A fit knows the noise; it knows neither what a network did to the frame, nor that particles are no spheres. So there are
+two: of spheres, a factor times the fit's own; of any shape, its square and that of a share of the diameter added.
+Tables in, tables out.
+"""
+
+import numpy as np
+import pandas as pd
+
+from temlib.measure import DETECTABLE, seen
+
+ERROR, ANY_SHAPE = "diameter_error_nm", "diameter_error_any_shape_nm"
+NINETY = 1.645  # standard errors of a 90 % interval
+SPHERES, BODIES = "sized", "second"  # specimens
+LEVELS = (0.0, DETECTABLE, 8.0, 15.0)  # of d' as far as it is seen, at which a class begins
+# of a calibration: what tells a class, where what touches is in classes of its own; what is known; of how many
+COLUMNS = ["touching", "least_d_prime", "factor", "of_diameter", "spheres", "bodies"]
+
+
+def calibration(found):
+    """Factors and shares with which 90 % intervals hold nine of ten true diameters.
+
+    Parameters
+    ----------
+    found : pandas.DataFrame
+        Particles of one method whose true diameter is known: specimen, error_nm, diameter_nm with diameter_error_nm,
+        touching, d_prime and shown.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a class: touching, least_d_prime, factor (90th percentile of |error| / standard error of spheres, over
+        1.645), of_diameter (the share of their diameter that the second phantom's bodies need beside it: 90th
+        percentile of those that are no noise; the same for all classes that touch, or do not), and spheres and
+        bodies, of how many.
+    """
+    found = found.assign(touching=found["touching"].astype(bool), least_d_prime=_least_d_prime(found))
+    parts = []
+    for touching, group in found.groupby("touching"):
+        spheres, bodies = (group[group["specimen"] == name] for name in (SPHERES, BODIES))
+        bodies = bodies[seen(bodies) >= DETECTABLE]
+        pull = (spheres["error_nm"] / spheres[ERROR]).abs() / NINETY
+        classes = pull.groupby(spheres["least_d_prime"]).agg([("factor", lambda x: x.quantile(0.9)), ("spheres", len)])
+        classes = classes.reset_index().assign(touching=touching, of_diameter=0.0, bodies=len(bodies))
+        if len(bodies) and len(classes):
+            explained_nm = _look_up(bodies, classes)["factor"] * bodies[ERROR]
+            rest_nm2 = (bodies["error_nm"] / NINETY) ** 2 - explained_nm**2
+            classes["of_diameter"] = (np.sqrt(rest_nm2.clip(lower=0)) / bodies["diameter_nm"]).quantile(0.9)
+        parts.append(classes)
+    return pd.concat(parts, ignore_index=True)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS)
+
+
+def stated(table, calibrated):
+    """Particles with standard errors that hold.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `measure.measure`, by one method.
+    calibrated : pandas.DataFrame
+        Of `calibration`, of that method.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With other diameter_error_nm, and diameter_error_any_shape_nm after it; NaN for what is touching, or not, if
+        nothing is known of such. What has an error as large as itself is not significant.
+    """
+    told = _look_up(table, calibrated)
+    of_spheres_nm = told["factor"] * table[ERROR]
+    significant = table["significant"] & ~(of_spheres_nm >= table["diameter_nm"])
+    table = table.assign(**{ERROR: of_spheres_nm}, significant=significant)
+    of_any_shape_nm = np.hypot(of_spheres_nm, told["of_diameter"] * table["diameter_nm"])
+    table.insert(table.columns.get_loc(ERROR) + 1, ANY_SHAPE, of_any_shape_nm)
+    return table
+
+
+def _least_d_prime(table):
+    return np.array(LEVELS)[np.searchsorted(LEVELS, seen(table).astype(float), side="right").clip(1) - 1]
+
+
+def _look_up(table, calibrated):
+    """factor and of_diameter of each particle: of its class, or of the next lower one that is known."""
+    told = pd.DataFrame(np.nan, table.index, ["factor", "of_diameter"])
+    for touching, classes in calibrated.sort_values("least_d_prime").groupby("touching"):
+        here = table["touching"].eq(touching).fillna(False).astype(bool)
+        place = np.searchsorted(classes["least_d_prime"], seen(table[here]).astype(float), side="right") - 1
+        told[here] = classes[["factor", "of_diameter"]].to_numpy()[place.clip(0)]
+    return told
