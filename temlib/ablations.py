@@ -110,10 +110,10 @@ _TRAINING = [
     ),
 ]
 _CROPS = [
-    ("test crop off multiples of 32", "corrected", "usual"),
+    ("test crop off 32 px", "corrected", "usual"),
     ("the same for a network of crops anywhere", "crops anywhere", "usual"),
 ]
-_CAMERAS = {"unclipped": "without clipping", "counting": "camera that counts", "other": "noisier camera"}
+_CAMERAS = {"unclipped": "unclipped", "counting": "camera that counts", "other": "noisier camera"}
 
 
 def comparisons(chosen=("all",)):
@@ -143,7 +143,7 @@ def comparisons(chosen=("all",)):
             for camera, words in _CAMERAS.items()
         ]
     rows += [
-        ("cameras", f"faithful against a Gaussian, {words}", "faithful", camera, "Gaussian filter", camera, paper)
+        ("cameras", f"faithful against Gaussian, {words}", "faithful", camera, "Gaussian filter", camera, paper)
         for camera, words, paper in [
             ("usual", "its own camera", ""),
             *((camera, words, NO_GAIN) for camera, words in _CAMERAS.items()),

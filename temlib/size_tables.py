@@ -268,16 +268,14 @@ def without_partner(rows):
     return alone & inside & (rows["diameter_nm"] >= LARGE_NM) & (rows["contrast"] >= DARK)
 
 
-def invented_per_field(rows, fields, field_nm2):
+def invented_per_field(rows, fields):
     """What is invented, in a field of the paper's size.
 
     Parameters
     ----------
     rows : pandas.DataFrame
     fields : pandas.DataFrame
-        method, specimen and fields, on how many it was tried.
-    field_nm2 : float
-        Area of each.
+        method, specimen and area_nm2, of all the fields together on which it was tried.
 
     Returns
     -------
@@ -291,7 +289,7 @@ def invented_per_field(rows, fields, field_nm2):
     columns = ["without_partner", "pieces", "significant"]
     number = false.groupby(["method", "specimen"])[columns].sum()
     number = number.reindex(pd.MultiIndex.from_frame(fields[["method", "specimen"]]), fill_value=0).to_numpy()
-    paper_fields = fields[["fields"]].to_numpy() * field_nm2 / BEAM_FIELD_NM**2
+    paper_fields = fields[["area_nm2"]].to_numpy() / BEAM_FIELD_NM**2
     low, high = stats.chi2.ppf(0.025, 2 * number) / 2, stats.chi2.ppf(0.975, 2 * number + 2) / 2
     values = {"": number, "_low": np.nan_to_num(low), "_high": high}
     told = {f"{name}{end}": (of / paper_fields)[:, k] for k, name in enumerate(columns) for end, of in values.items()}

@@ -81,8 +81,8 @@ def test_a_comparison_has_a_name_of_its_own():
 
 
 def test_what_is_chosen_comes_in_the_order_of_the_table_with_the_tests_that_it_needs():
-    table = ablations.comparisons(["test crop off multiples of 32", "the authors' code"])
-    assert table["comparison"].tolist() == ["the authors' code", "test crop off multiples of 32"]
+    table = ablations.comparisons(["test crop off 32 px", "the authors' code"])
+    assert table["comparison"].tolist() == ["the authors' code", "test crop off 32 px"]
     assert ablations.what_to_judge(table) == {"corrected": ["usual", "off 32"], "faithful": ["usual"]}
 
 

@@ -82,8 +82,9 @@ def test_invented_particles_are_counted_by_specimen_in_fields_of_the_papers_size
         specimen=["sized", "sized", "sized", "empty"], kind=["invented", "split", "invented", "invented"]
     )
     rows["significant"] = [True, False, True, True]
-    fields = pd.DataFrame({"method": "raw", "specimen": ["sized", "empty"], "fields": [4, 9]})
-    table = size_tables.invented_per_field(rows, fields, size_tables.BEAM_FIELD_NM**2 / 2)
+    areas = np.array([2, 4.5]) * size_tables.BEAM_FIELD_NM**2  # of four and nine half fields
+    fields = pd.DataFrame({"method": "raw", "specimen": ["sized", "empty"], "area_nm2": areas})
+    table = size_tables.invented_per_field(rows, fields)
     # two in four half fields, one of them a piece, the other significant; the others are too small or too faint
     columns = ["without_partner", "pieces", "significant"]
     assert table[columns].to_numpy().tolist() == [[1, 0.5, 0.5], [0, 0, 0]]

@@ -12,6 +12,7 @@ VERDICTS = {
     "not resolved": ("0.45", "o"),
 }
 ROW_IN = 0.19
+THIS = "this run"  # whose markers are filled
 APART = ("cameras",)  # questions whose differences want a scale of their own
 
 
@@ -25,11 +26,11 @@ def differences(table):
     n_rows = [rows["comparison"].nunique() + 0.5 * rows["question"].nunique() for rows in parts]
     size = (PAGE_WIDTH_IN, ROW_IN * sum(n_rows) + 0.55 * len(parts) + 0.35)
     figure, axes = plt.subplots(len(parts), 1, figsize=size, height_ratios=n_rows, squeeze=False)
+    runs = sorted(table["run"].unique(), key=lambda run: run != THIS)
     for place, rows in zip(axes[:, 0], parts, strict=True):
-        _forest(place, rows)
+        _forest(place, rows, runs)
     axes[0, 0].set_xlabel("difference [dB]")
     axes[-1, 0].set_xlabel("difference in −20 lg nRMSE [dB]; to the right: nearer to the truth")
-    runs = list(table["run"].unique())
     for verdict, (colour, marker) in VERDICTS.items():
         axes[0, 0].plot([], [], marker, color=colour, ms=5, label=verdict)
     for run in runs if len(runs) > 1 else ():
@@ -42,8 +43,8 @@ def _face(colour, run, runs):
     return colour if run == runs[0] else "white"
 
 
-def _forest(axes, table):
-    runs, heights, names, headings, y = list(table["run"].unique()), {}, [], [], 0.0
+def _forest(axes, table, runs):
+    heights, names, headings, y = {}, [], [], 0.0
     for question, rows in table.groupby("question", sort=False):
         headings.append((question, y))
         for name in rows["comparison"].unique():
