@@ -146,13 +146,10 @@ def adapt(
     TemlibError
         If the frames are too small, moved too far, or are in several units, or the network is not there.
     """
-    from safetensors.torch import load_file
-
     from temlib.export import export
     from temlib.long_training import field_library
     from temlib.noise2noise import Samples, adapt_network
     from temlib.own_camera import fit_own_camera
-    from temlib.plain_unet import PlainUNet
     from temlib.repeat_score import BLOCK_PX, compare, errors
 
     check(card_file, model)
@@ -174,14 +171,8 @@ def adapt(
     report(own.sentence())
     trainings, scored = _plan(fields, kept_aside, shipped)
     samples = [Samples(trained_on, own, shipped.card["stride_px"], rows) for trained_on in trainings]
-    network = PlainUNet(**shipped.card["architecture"])
-    try:
-        network.load_state_dict(load_file(weights))
-    except RuntimeError as error:
-        raise ModelFileError(
-            f"{weights.name} holds the weights of another kind of network than this "
-            "version of temlib trains: bring a card of this version."
-        ) from error
+    network = networks.as_module(shipped_file, shipped.card)
+    as_shipped = {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
     def score():
         return errors(network, scored, own, rows=rows if rows < 1 else 0.0)
@@ -199,7 +190,7 @@ def adapt(
     for number, checkpoint in enumerate(checkpoints):
         if checkpoint.is_file():
             report(f"going on from {checkpoint}, if it is of these frames")
-        network.load_state_dict(load_file(weights))
+        network.load_state_dict(as_shipped)
         limits = {"seconds": seconds and shares[number] * seconds, "steps": steps}
         done = adapt_network(
             network,

@@ -31,6 +31,7 @@ LEVEL_SPREAD, MISJUDGED_SPREAD, MISJUDGED_SHARE = 0.02, 0.2, 0.2
 # contrasts. When they settled, the mean error fell by 2.5 dB within 200 steps
 SETTLED_SHARE = 0.85
 AVERAGE_DECAY = 0.999
+PEAK_RATE, GOING_ON_RATE = 2.0e-3, 1.0e-3  # learning rates of AdamW, from random weights and from trained ones
 LIMITS = (
     "Bright-field TEM images of particles on a dry film. Not for liquid cells, lattice images, diffraction or STEM. "
     "Uneven light is evened out, and with it what changes as slowly across the frame. "

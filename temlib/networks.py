@@ -191,8 +191,24 @@ def _on_cpu(card_file, card, threads):
     return Network(card_file.stem, card, run, "CPU", sha256(card_file))
 
 
-def _on_gpu(card_file, card):
-    import torch
+def as_module(card_file, card):
+    """The network of a card as a torch module, in evaluation mode.
+
+    Parameters
+    ----------
+    card_file : Path
+    card : dict
+        With an architecture.
+
+    Returns
+    -------
+    plain_unet.PlainUNet
+
+    Raises
+    ------
+    ModelFileError
+        If the weights are of another kind of network.
+    """
     from safetensors.torch import load_file
 
     from temlib.plain_unet import PlainUNet
@@ -201,7 +217,14 @@ def _on_gpu(card_file, card):
     with _of_this_version(weights):
         network = PlainUNet(**card["architecture"])
         network.load_state_dict(load_file(weights))
-    network = network.eval().half().cuda().to(memory_format=torch.channels_last)
+    return network.eval()
+
+
+def _on_gpu(card_file, card):
+    import torch
+
+    network = as_module(card_file, card)
+    network = network.half().cuda().to(memory_format=torch.channels_last)
 
     def run(frames):
         with torch.inference_mode():

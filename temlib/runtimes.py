@@ -16,7 +16,7 @@ import numpy as np
 from temlib.camera import ONEVIEW_BIN8, expose
 from temlib.errors import ModelFileError
 from temlib.inference import denoise_image
-from temlib.networks import SHIPPED, Network, card_path, in_torch, load, requests, weights_file
+from temlib.networks import SHIPPED, Network, as_module, card_path, in_torch, load, requests, weights_file
 from temlib.provenance import processor_name
 from temlib.wide_phantom import learning_field
 
@@ -99,7 +99,7 @@ def runtimes(size_px, *, threads=THREADS, models=SHIPPED, paper=None):
             continue
         card = load(model, threads=threads).card  # refuses files that do not belong together
         versions = [weights_file(card_file, card, ".xml")]
-        network = _shipped_network(card_file, card) if with_torch else None
+        network = as_module(card_file, card) if with_torch else None
         if network is not None and card["precision"] == "int8":  # what the integers cost
             from temlib.export import converted
 
@@ -118,16 +118,6 @@ def _paper_network():
     from temlib.models import build_unet
 
     return build_unet("random")[0].eval()
-
-
-def _shipped_network(card_file, card):
-    from safetensors.torch import load_file
-
-    from temlib.plain_unet import PlainUNet
-
-    network = PlainUNet(**card["architecture"])
-    network.load_state_dict(load_file(weights_file(card_file, card, ".safetensors")))
-    return network.eval()
 
 
 def _in_openvino(network, left_out):
