@@ -171,7 +171,7 @@ def adapt(
     report(own.sentence())
     trainings, scored = _plan(fields, kept_aside, shipped)
     samples = [Samples(trained_on, own, shipped.card["stride_px"], rows) for trained_on in trainings]
-    network = networks.as_module(shipped_file, shipped.card)
+    network = networks.as_module(model)
     as_shipped = {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
     def score():

@@ -13,9 +13,12 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from temlib import networks
 from temlib.film import film_level
 from temlib.fresh_noise import RANGES, SEGMENT_WIDTHS_PX, draw_cameras, expose
+from temlib.models import build_unet
 from temlib.paths import whole_file
+from temlib.plain_unet import ARCHITECTURES, PlainUNet
 from temlib.training import keep_statistics
 from temlib.wide_phantom import DIAMETER_PX, PIXEL_SIZE_NM, learning_field
 
@@ -148,6 +151,27 @@ def log_error(error):
     On a logarithmic scale, that of the PSNR, a tenth of its error counts the same in each.
     """
     return torch.log(error.square().mean((-3, -2, -1)) + RESOLVED).mean()
+
+
+def beginning(name, start="random"):
+    """A network to train.
+
+    Parameters
+    ----------
+    name : str
+        Of `plain_unet.ARCHITECTURES`, or "paper".
+    start : str or path
+        "random", or whose weights it goes on from: a shipped network, or the path of a card.
+
+    Returns
+    -------
+    network : torch.nn.Module
+    card : dict
+        Of what it goes on from; empty if it has random weights.
+    """
+    if start != "random":
+        return networks.as_module(start), networks.read_card(start)[1]
+    return build_unet("random")[0] if name == "paper" else PlainUNet(**ARCHITECTURES[name]), {}
 
 
 class LearnsFromSimulation(pl.LightningModule):

@@ -69,6 +69,30 @@ def load(model="best", *, threads=None):
     ModelFileError
         If there is no such network, or its files are missing, damaged or do not belong together.
     """
+    card_file, card = read_card(model)
+    if _has_cuda() and "architecture" in card:  # of other networks there is OpenVINO's file alone
+        return _on_gpu(card_file, card)
+    return _on_cpu(card_file, card, threads)
+
+
+def read_card(model):
+    """The card of a network, whose files are all there and as it names them.
+
+    Parameters
+    ----------
+    model : str or path
+        As for `load`.
+
+    Returns
+    -------
+    card_file : Path
+    card : dict
+
+    Raises
+    ------
+    ModelFileError
+        If there is no such network, or its files are missing, damaged or do not belong together.
+    """
     card_file = card_path(model)
     if str(model) in SHIPPED and not card_file.is_file():
         raise ModelFileError(f"This version of temlib has no weights of {model!r}: give the path of a card (.json).")
@@ -91,9 +115,7 @@ def load(model="best", *, threads=None):
                 f"{file.name} {'is not the file that' if file.is_file() else 'is missing, which'} {card_file.name} "
                 "names: bring card and weights of one training together."
             )
-    if _has_cuda() and "architecture" in card:  # of other networks there is OpenVINO's file alone
-        return _on_gpu(card_file, card)
-    return _on_cpu(card_file, card, threads)
+    return card_file, card
 
 
 def card_path(model):
@@ -191,31 +213,32 @@ def _on_cpu(card_file, card, threads):
     return Network(card_file.stem, card, run, "CPU", sha256(card_file))
 
 
-def as_module(card_file, card):
-    """The network of a card as a torch module, in evaluation mode.
+def as_module(model):
+    """A network as a torch module, in evaluation mode: in further training, batch normalisation keeps its statistics.
 
     Parameters
     ----------
-    card_file : Path
-    card : dict
-        With an architecture.
+    model : str or path
+        As for `load`. A card without an architecture is of the paper's network.
 
     Returns
     -------
-    plain_unet.PlainUNet
+    torch.nn.Module
 
     Raises
     ------
     ModelFileError
-        If the weights are of another kind of network.
+        As `load`, or if the weights are of another kind of network.
     """
     from safetensors.torch import load_file
 
+    from temlib.models import build_unet
     from temlib.plain_unet import PlainUNet
 
+    card_file, card = read_card(model)
     weights = weights_file(card_file, card, ".safetensors")
     with _of_this_version(weights):
-        network = PlainUNet(**card["architecture"])
+        network = PlainUNet(**card["architecture"]) if "architecture" in card else build_unet("random")[0]
         network.load_state_dict(load_file(weights))
     return network.eval()
 
@@ -223,7 +246,7 @@ def as_module(card_file, card):
 def _on_gpu(card_file, card):
     import torch
 
-    network = as_module(card_file, card)
+    network = as_module(card_file)
     network = network.half().cuda().to(memory_format=torch.channels_last)
 
     def run(frames):

@@ -99,7 +99,7 @@ def runtimes(size_px, *, threads=THREADS, models=SHIPPED, paper=None):
             continue
         card = load(model, threads=threads).card  # refuses files that do not belong together
         versions = [weights_file(card_file, card, ".xml")]
-        network = as_module(card_file, card) if with_torch else None
+        network = as_module(card_file) if with_torch else None
         if network is not None and card["precision"] == "int8":  # what the integers cost
             from temlib.export import converted
 

@@ -3,11 +3,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from safetensors.torch import load_file  # noqa: E402
 from test_fresh_noise import cameras  # noqa: E402
 
 from temlib.long_training import (  # noqa: E402
     LearnsFromSimulation,
     batch_of_step,
+    beginning,
     field_library,
     fit_from_simulation,
     relative_to_film,
@@ -95,3 +97,17 @@ def test_what_is_kept_is_an_average_and_not_the_last_step(fields, tmp_path):
     last = torch.load(tmp_path / "a.ckpt", weights_only=True)["state_dict"]["network.head.weight"]
     assert not torch.equal(averaged.head.weight, last)
     assert torch.allclose(averaged.head.weight, last, atol=0.05)
+
+
+def test_a_training_that_goes_on_begins_with_the_weights_of_its_card(tiny_card):
+    stored = load_file(tiny_card.with_suffix(".safetensors"))
+    network, card = beginning("best", tiny_card)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, stored[name].to(tensor.dtype))
+    assert card["stride_px"] == 4
+    assert not network.training  # so that batch normalisation keeps the statistics it came with
+
+
+def test_a_training_from_nothing_has_random_weights():
+    network, card = beginning("tiny")
+    assert (network.stem, network.widths, card) == (4, (16, 32, 64), {})
