@@ -1,34 +1,26 @@
-"""From particles beside their truth to what can be said of a method: errors, recall, invented ones, pairs.
+"""From particles beside their truth to what can be said of a method: errors of sizes and gaps.
 
 Tables in, tables out. Rows are those of `size_trials.beside_truth` with field, specimen, material, dose_e_per_px and
 method; intervals are over fields, since the particles of one share its film, its fringes and its noise. Particles that
 the frame cuts are left out of all that is said of sizes.
 """
 
-import warnings
-
 import numpy as np
 import pandas as pd
 from scipy import stats
 from scipy.optimize import brentq
 
-from temlib import standard_errors
-from temlib.measure import seen
+from temlib.bootstrap import RESAMPLED, interval
 from temlib.particles import gaps
-from temlib.standard_errors import ANY_SHAPE, BODIES, COLUMNS, ERROR, NINETY, SPHERES
+from temlib.standard_errors import ANY_SHAPE, ERROR, NINETY
 
 NORMAL_MEDIAN = 0.6745  # of |x| for a standard normal x
-LARGE_NM, DARK = 30.0, 0.03  # an invented particle counts from this diameter and contrast on
-BEAM_FIELD_NM = 512 * 2.9885  # edge of the paper's field of view, for which false particles are counted
 SIZES_NM = np.array([30.0, 40, 50, 63, 80, 100, 126, 159, 200])
-D_PRIMES = np.array([0.0, 1, 2, 3, 4, 5, 6, 8, 12, np.inf])
 GAPS_NM = np.array([-20.0, -10, 0, 10, 20, 30, 40])
 ALONE_NM = 10.0  # a particle whose nearest rim is farther is alone
-MOST_D_PRIME = 12  # of a threshold
 SURE_D_PRIME = 6.0  # from which the aims hold
 PLACE = ["row_px", "col_px", "diameter_nm"]
 LEAST = 5  # particles of which a median is told
-RESAMPLED = 400
 
 
 def sure(rows):
@@ -125,31 +117,6 @@ def _spread_of_bounds(bounds):
     return brentq(half_are_within, 0, 1e3 * most) / NORMAL_MEDIAN
 
 
-def interval(values, fields, statistic, *, seed):
-    """95 % bootstrap interval of a statistic, fields drawn with replacement; NaN for less than two fields.
-
-    Parameters
-    ----------
-    values, fields : ndarray of shape (n,)
-        One entry a particle.
-    statistic : callable
-        From values to a number.
-    seed : int
-    """
-    names, number = np.unique(fields, return_inverse=True)
-    if len(names) < 2:
-        return np.nan, np.nan
-    members = [values[number == i] for i in range(len(names))]
-    rng = np.random.default_rng(seed)
-    with warnings.catch_warnings(action="ignore"):  # of draws without a number
-        drawn = [
-            statistic(np.concatenate([members[i] for i in rng.integers(0, len(names), len(names))]))
-            for _ in range(RESAMPLED)
-        ]
-    drawn = np.array(drawn)[~np.isnan(drawn)]
-    return tuple(np.quantile(drawn, (0.025, 0.975), method="nearest")) if len(drawn) else (np.nan, np.nan)
-
-
 def smallest_sized(table, share):
     """The smallest diameter from which on a method is wrong by at most a share of it.
 
@@ -222,86 +189,6 @@ def _by_bin(columns):
     return pd.DataFrame(told, columns=["diameter_nm", "spread_nm"])
 
 
-def froc(rows, false_rows, areas_nm2, by):
-    """Recall against false particles, as the least d' that counts goes down (free-response ROC).
-
-    Parameters
-    ----------
-    rows, false_rows : pandas.DataFrame
-        Of fields with particles, whose recall is told; and of the fields in which false ones are counted. The d' of
-        what is found is its score, as far as it is shown.
-    areas_nm2 : pandas.Series
-        Of all the latter fields together that a method was tried on, in nm^2, by method.
-    by : str
-        Column that names the method.
-
-    Returns
-    -------
-    pandas.DataFrame
-        method, least_d_prime, false_per_field (in a field of the paper's size, see `invented_per_field`) with
-        false_at_most (upper end of its one-sided 95 % interval, Poisson), recall of true particles of d' of 6 or more,
-        and how many these are.
-    """
-    parts = []
-    for method, group in rows.groupby(by, sort=False):
-        others = false_rows[false_rows[by] == method]
-        false = np.sort(seen(others[without_partner(others)]).to_numpy())[::-1]
-        true = sure(group)
-        scores = np.where(true["kind"] == "matched", seen(true), -np.inf)
-        above = np.nextafter(false, np.inf)  # what each false one no longer is
-        levels = np.unique(np.concatenate([false, above, np.arange(10 * MOST_D_PRIME + 1) / 10]))
-        number = np.searchsorted(-false, -levels, side="right")
-        paper_fields = areas_nm2[method] / BEAM_FIELD_NM**2
-        told = {by: method, "least_d_prime": levels, "false_per_field": number / paper_fields}
-        told["false_at_most"] = stats.chi2.ppf(0.95, 2 * number + 2) / 2 / paper_fields
-        told["recall"] = [np.mean(scores >= level) if len(scores) else np.nan for level in levels]
-        parts.append(pd.DataFrame(told | {"sure_particles": len(scores)}))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-
-def without_partner(rows):
-    """Which found particles of 30 nm and 3 % contrast or more have no true partner, further pieces among them.
-
-    Those at the border are left out: a true one may reach in from outside.
-    """
-    alone, inside = rows["kind"].isin(["invented", "split"]), ~rows["at_border"].eq(True)
-    return alone & inside & (rows["diameter_nm"] >= LARGE_NM) & (rows["contrast"] >= DARK)
-
-
-def invented_per_field(rows, fields):
-    """What is invented, in a field of the paper's size.
-
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-    fields : pandas.DataFrame
-        method, specimen and area_nm2, of all the fields together on which it was tried.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `fields` with without_partner (found ones of 30 nm and 3 % contrast or more, whatever their d'), pieces (those
-        of them that lie in a true particle, which has another partner), and significant (those that `temlib measure`
-        calls so), each a field, with the ends _low and _high of the exact 95 % interval of the number (Poisson).
-    """
-    false = rows[without_partner(rows)].astype({"significant": bool})
-    false = false.assign(pieces=false["kind"] == "split", without_partner=1)
-    columns = ["without_partner", "pieces", "significant"]
-    number = false.groupby(["method", "specimen"])[columns].sum()
-    number = number.reindex(pd.MultiIndex.from_frame(fields[["method", "specimen"]]), fill_value=0).to_numpy()
-    paper_fields = fields[["area_nm2"]].to_numpy() / BEAM_FIELD_NM**2
-    low, high = stats.chi2.ppf(0.025, 2 * number) / 2, stats.chi2.ppf(0.975, 2 * number + 2) / 2
-    values = {"": number, "_low": np.nan_to_num(low), "_high": high}
-    told = {f"{name}{end}": (of / paper_fields)[:, k] for k, name in enumerate(columns) for end, of in values.items()}
-    return fields.assign(**told)
-
-
-def at_false_rate(curves, rate, by):
-    """The point of each curve of `froc` with the best recall at this many false particles a field, or fewer."""
-    allowed = curves[curves["false_per_field"] <= rate].sort_values("least_d_prime")
-    return allowed.groupby(by, sort=False).head(1).reset_index(drop=True)
-
-
 def pairs(rows, pixel_size_nm):
     """Every two true particles of d' of 6 or more whose rims are near, by every method.
 
@@ -325,39 +212,6 @@ def pairs(rows, pixel_size_nm):
         told["true_diameter_nm"] = np.minimum(there[one, 2], there[other, 2])[near]
         parts.append(pd.DataFrame(told | {"told_apart": np.isfinite(found_nm), "error_nm": found_nm - gap_nm}))
     return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
-
-
-def pairs_apart(pairs, by, *, seed):
-    """Share of pairs told apart against their gap.
-
-    Parameters
-    ----------
-    pairs : pandas.DataFrame
-        Of `pairs`.
-    by : list of str
-    seed : int
-        Of the bootstrap over fields.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The columns of `by`, gap_nm (middle of a bin), n pairs, and told_apart with the ends _low and _high of its
-        95 % interval.
-    """
-    middles = (GAPS_NM[1:] + GAPS_NM[:-1]) / 2
-    number = np.clip(np.digitize(pairs["gap_nm"].astype(float), GAPS_NM) - 1, 0, len(middles) - 1)
-    return shares(pairs.assign(gap_nm=middles[number]), [*by, "gap_nm"], "told_apart", seed=seed)
-
-
-def shares(rows, by, column, *, seed):
-    """Mean of a column of truths in each group, with n and the ends _low and _high of its 95 % interval over fields."""
-    table = []
-    for key, group in rows.groupby(by, sort=True):
-        values = group[column].to_numpy(float)
-        low, high = interval(values, group["field"].to_numpy(), np.mean, seed=seed)
-        told = {"n": len(group), column: values.mean(), f"{column}_low": low, f"{column}_high": high}
-        table.append(dict(zip(by, key, strict=True)) | told)
-    return pd.DataFrame(table, columns=[*by, "n", column, f"{column}_low", f"{column}_high"])
 
 
 def quantities(rows, *, pixel_size_nm):
@@ -428,70 +282,3 @@ def against_hde(rows):
     shown = matched.loc[matched["method"] == "hde", [*particle, "diameter_nm"]]
     both = rows[rows["method"] != "hde"].merge(shown.rename(columns={"diameter_nm": "hde_nm"}), on=particle)
     return both.assign(true_diameter_nm=both["hde_nm"], error_nm=both["diameter_nm"] - both["hde_nm"])
-
-
-def recall(rows, by, *, seed):
-    """Share of true particles that are found, against the d' that they have.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Of `shares`: the columns of `by`, d_prime (middle of a bin), n, recall and the ends of its interval.
-    """
-    true = rows[rows["true_diameter_nm"].notna()]
-    middles = np.sqrt(np.maximum(D_PRIMES[:-1], 0.5) * np.minimum(D_PRIMES[1:], 30))
-    number = np.digitize(true["true_d_prime"], D_PRIMES) - 1
-    found = true.assign(d_prime=middles[number], recall=true["kind"] == "matched")
-    return shares(found, [*by, "d_prime"], "recall", seed=seed)
-
-
-def calibration(rows):
-    """`standard_errors.calibration` of each method, with the column method first."""
-    found = _of_known(rows)
-    parts = {method: standard_errors.calibration(group) for method, group in found.groupby("method", sort=False)}
-    return pd.concat(parts, names=["method"]).reset_index("method").reset_index(drop=True)
-
-
-def cross_calibrated(rows):
-    """Rows with standard errors as they are stated, after the `calibration` of the other half of the fields.
-
-    So that whether they hold is judged on fields that the factors are not from.
-    """
-    half = rows["field"].map({field: number % 2 for number, field in enumerate(rows["field"].unique())})
-    parts = []
-    for number in (0, 1):
-        known = calibration(rows[half != number]).groupby("method")
-        for method, group in rows[half == number].groupby("method", sort=False):
-            of_method = known.get_group(method) if method in known.groups else pd.DataFrame(columns=COLUMNS)
-            parts.append(standard_errors.stated(group, of_method))
-    return pd.concat(parts, ignore_index=True)
-
-
-def held(rows, by, *, seed, column=ERROR):
-    """Share of the 90 % intervals of significant particles of known diameter that hold.
-
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        Of `cross_calibrated`.
-    by : list of str
-    seed : int
-        Of the bootstrap over fields.
-    column : str
-        The standard errors that tell the intervals.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Of `shares`: the columns of `by`, n particles, held and the ends of its interval.
-    """
-    found = _of_known(rows)
-    found = found[found["significant"].astype(bool)]
-    holds = found["error_nm"].abs() <= NINETY * found[column]
-    return shares(found.assign(held=holds), by, "held", seed=seed)
-
-
-def _of_known(rows):
-    """Particles that are found with a standard error, and whose true diameter is known."""
-    found = rows[(rows["kind"] == "matched") & np.isfinite(rows[ERROR])]
-    return found[found["specimen"].isin([SPHERES, BODIES]) & ~found["true_at_border"].astype(bool)]

@@ -8,6 +8,7 @@ Tables in, tables out.
 import numpy as np
 import pandas as pd
 
+from temlib.bootstrap import shares
 from temlib.measure import DETECTABLE, seen
 
 ERROR, ANY_SHAPE = "diameter_error_nm", "diameter_error_any_shape_nm"
@@ -74,6 +75,58 @@ def stated(table, calibrated):
     of_any_shape_nm = np.hypot(of_spheres_nm, told["of_diameter"] * table["diameter_nm"])
     table.insert(table.columns.get_loc(ERROR) + 1, ANY_SHAPE, of_any_shape_nm)
     return table
+
+
+def calibrations(rows):
+    """`calibration` of each method, with the column method first."""
+    found = _of_known(rows)
+    parts = {method: calibration(group) for method, group in found.groupby("method", sort=False)}
+    return pd.concat(parts, names=["method"]).reset_index("method").reset_index(drop=True)
+
+
+def cross_calibrated(rows):
+    """Rows with standard errors as they are stated, after the `calibrations` of the other half of the fields.
+
+    So that whether they hold is judged on fields that the factors are not from.
+    """
+    half = rows["field"].map({field: number % 2 for number, field in enumerate(rows["field"].unique())})
+    parts = []
+    for number in (0, 1):
+        known = calibrations(rows[half != number]).groupby("method")
+        for method, group in rows[half == number].groupby("method", sort=False):
+            of_method = known.get_group(method) if method in known.groups else pd.DataFrame(columns=COLUMNS)
+            parts.append(stated(group, of_method))
+    return pd.concat(parts, ignore_index=True)
+
+
+def held(rows, by, *, seed, column=ERROR):
+    """Share of the 90 % intervals of significant particles of known diameter that hold.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Of `cross_calibrated`.
+    by : list of str
+    seed : int
+        Of the bootstrap over fields.
+    column : str
+        The standard errors that tell the intervals.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Of `shares`: the columns of `by`, n particles, held and the ends of its interval.
+    """
+    found = _of_known(rows)
+    found = found[found["significant"].astype(bool)]
+    holds = found["error_nm"].abs() <= NINETY * found[column]
+    return shares(found.assign(held=holds), by, "held", seed=seed)
+
+
+def _of_known(rows):
+    """Particles that are found with a standard error, and whose true diameter is known."""
+    found = rows[(rows["kind"] == "matched") & np.isfinite(rows[ERROR])]
+    return found[found["specimen"].isin([SPHERES, BODIES]) & ~found["true_at_border"].astype(bool)]
 
 
 def _least_d_prime(table):

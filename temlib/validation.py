@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from temlib import size_tables
+from temlib import found_tables, size_tables
 from temlib.camera import ONEVIEW_BIN8, Camera
 from temlib.dataset import prepare
 from temlib.errors import TemlibError
@@ -114,6 +114,6 @@ def _table(rows, area_nm2):
     known = rows.assign(d_prime=classes)[whole].sort_values(["method", "d_prime"], ascending=[False, True])
     table = size_tables.errors(known, ["method", "d_prime"], seed=0)
     significant = rows["significant"].eq(True).fillna(False).astype(bool)
-    invented = rows[size_tables.without_partner(rows) & significant].groupby("method").size()
-    per_field = size_tables.BEAM_FIELD_NM**2 / area_nm2
+    invented = rows[found_tables.without_partner(rows) & significant].groupby("method").size()
+    per_field = found_tables.BEAM_FIELD_NM**2 / area_nm2
     return table.assign(false_per_field=table["method"].map(invented).fillna(0) * per_field)

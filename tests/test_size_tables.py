@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from temlib import size_tables
+from temlib import bootstrap, found_tables, size_tables, standard_errors
 
 
 def matched(errors_nm, bound_nm=2.0, **columns):
@@ -43,7 +43,7 @@ def test_what_the_frame_cuts_and_what_has_a_neighbour_is_not_alone():
 def test_the_interval_is_over_fields_and_not_over_particles():
     values = np.concatenate([np.zeros(50), np.ones(50)])
     fields = np.repeat(["a", "b"], 50)
-    assert size_tables.interval(values, fields, np.mean, seed=0) == (0, 1)  # both draws may be of one field
+    assert bootstrap.interval(values, fields, np.mean, seed=0) == (0, 1)  # both draws may be of one field
 
 
 def test_the_smallest_diameter_is_on_the_power_law_between_two_bins():
@@ -67,12 +67,12 @@ def test_the_curve_counts_false_ones_in_fields_of_the_papers_size():
     false = invented([6.0, 8, 8, 8, 8], shown=[1.2, 0.5, 1, 1, 1], diameter_nm=[40.0, 40, 20, 40, 40])
     false = false.assign(contrast=[0.1, 0.1, 0.1, 0.02, 0.1], kind=["invented", "split", *["invented"] * 3])
     false["at_border"] = [False] * 4 + [True]
-    area = pd.Series({"raw": 2 * size_tables.BEAM_FIELD_NM**2})
-    curve = size_tables.froc(rows, false, area, "method").set_index("least_d_prime")
+    area = pd.Series({"raw": 2 * found_tables.BEAM_FIELD_NM**2})
+    curve = found_tables.froc(rows, false, area, "method").set_index("least_d_prime")
     assert curve.loc[0.0, "false_per_field"] == 1 and curve.loc[0.0, "recall"] == 1
     assert curve.loc[5.0, "false_per_field"] == 0.5 and curve.loc[5.0, "recall"] == 0.75
     assert curve.loc[12.0, "false_at_most"] == pytest.approx(-np.log(0.05) / 2)  # none in two fields, Poisson
-    best = size_tables.at_false_rate(curve.reset_index(), 0.05, "method").iloc[0]
+    best = found_tables.at_false_rate(curve.reset_index(), 0.05, "method").iloc[0]
     assert best["recall"] == 0.75 and 6 < best["least_d_prime"] <= 6.5
 
 
@@ -82,9 +82,9 @@ def test_invented_particles_are_counted_by_specimen_in_fields_of_the_papers_size
         specimen=["sized", "sized", "sized", "empty"], kind=["invented", "split", "invented", "invented"]
     )
     rows["significant"] = [True, False, True, True]
-    areas = np.array([2, 4.5]) * size_tables.BEAM_FIELD_NM**2  # of four and nine half fields
+    areas = np.array([2, 4.5]) * found_tables.BEAM_FIELD_NM**2  # of four and nine half fields
     fields = pd.DataFrame({"method": "raw", "specimen": ["sized", "empty"], "area_nm2": areas})
-    table = size_tables.invented_per_field(rows, fields)
+    table = found_tables.invented_per_field(rows, fields)
     # two in four half fields, one of them a piece, the other significant; the others are too small or too faint
     columns = ["without_partner", "pieces", "significant"]
     assert table[columns].to_numpy().tolist() == [[1, 0.5, 0.5], [0, 0, 0]]
@@ -99,14 +99,14 @@ def test_a_pair_is_told_apart_if_both_are_found():
     merged = rows.assign(field="b", kind=["matched", "merged", "matched"])
     table = size_tables.pairs(pd.concat([rows, merged]), 3.0)
     assert table["told_apart"].tolist() == [True, False] and table["gap_nm"].tolist() == [20, 20]
-    [apart] = size_tables.pairs_apart(table, ["method"], seed=0).to_dict("records")
+    [apart] = found_tables.pairs_apart(table, ["method"], seed=0).to_dict("records")
     assert (apart["gap_nm"], apart["n"], apart["told_apart"]) == (25, 2, 0.5)
     assert (apart["told_apart_low"], apart["told_apart_high"]) == (0, 1)  # two fields, one of each
 
 
 def test_recall_is_the_share_found_by_d_prime():
     rows = matched([0.0] * 4, true_d_prime=[1.5, 1.6, 7, 7]).assign(kind=["missed", "matched", "matched", "matched"])
-    assert list(size_tables.recall(rows, ["method"], seed=0)["recall"]) == [0.5, 1.0]
+    assert list(found_tables.recall(rows, ["method"], seed=0)["recall"]) == [0.5, 1.0]
 
 
 def pulls(spread, number, seed=0, **columns):
@@ -120,11 +120,13 @@ def pulls(spread, number, seed=0, **columns):
 
 def test_intervals_are_judged_on_fields_that_the_factors_are_not_from():
     rows = pulls(2.0, 4000, diameter_nm=100.0).drop(columns="diameter_error_any_shape_nm")
-    stated = size_tables.held(size_tables.cross_calibrated(rows), ["method"], seed=0)
+    stated = standard_errors.held(standard_errors.cross_calibrated(rows), ["method"], seed=0)
     assert stated["held"][0] == pytest.approx(0.9, abs=0.02)
     odd = rows["field"] % 2 == 1
     rows["error_nm"] = np.where(odd, 10.0, 1.0)  # each half is wrong about the other
-    assert size_tables.held(size_tables.cross_calibrated(rows), ["method"], seed=0)["held"][0] == pytest.approx(0.5)
+    assert standard_errors.held(standard_errors.cross_calibrated(rows), ["method"], seed=0)["held"][0] == pytest.approx(
+        0.5
+    )
 
 
 def test_the_smallest_diameter_has_an_interval_over_fields():

@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 from temlib import validation
 from temlib.cli import app
+from temlib.found_tables import BEAM_FIELD_NM
 from temlib.simulate import simulate
-from temlib.size_tables import BEAM_FIELD_NM
 
 
 @pytest.fixture(scope="module")

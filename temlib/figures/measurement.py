@@ -99,7 +99,7 @@ def against_the_bound(table):
 def found_and_invented(recall, curves):
     """Share found against d', and recall against false particles a field as the threshold goes down.
 
-    Takes `size_tables.recall` and `size_tables.froc` with specimen and false_in.
+    Takes `found_tables.recall` and `found_tables.froc` with specimen and false_in.
     """
     figure, axes = plt.subplots(1, 3, figsize=(PAGE_WIDTH_IN, 2.9), layout="constrained")
     for style, line in _by_method(recall):
@@ -122,7 +122,7 @@ def found_and_invented(recall, curves):
 
 
 def pairs(table):
-    """Share of pairs told apart against their gap. Takes `size_tables.pairs_apart`."""
+    """Share of pairs told apart against their gap. Takes `found_tables.pairs_apart`."""
     figure, axes = plt.subplots(figsize=(0.6 * PAGE_WIDTH_IN, 3.0), layout="constrained")
     for style, line in _by_method(table):
         axes.plot(line["gap_nm"], line["told_apart"], marker=".", ms=3, **style)

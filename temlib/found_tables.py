@@ -1,0 +1,134 @@
+"""What is found and what is invented: recall, false particles a field, pairs told apart.
+
+Tables in, tables out; rows as in `size_tables`, which tells of sizes.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from temlib.bootstrap import shares
+from temlib.measure import seen
+from temlib.size_tables import GAPS_NM, sure
+
+LARGE_NM, DARK = 30.0, 0.03  # an invented particle counts from this diameter and contrast on
+BEAM_FIELD_NM = 512 * 2.9885  # edge of the paper's field of view, for which false particles are counted
+D_PRIMES = np.array([0.0, 1, 2, 3, 4, 5, 6, 8, 12, np.inf])
+MOST_D_PRIME = 12  # of a threshold
+
+
+def recall(rows, by, *, seed):
+    """Share of true particles that are found, against the d' that they have.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Of `shares`: the columns of `by`, d_prime (middle of a bin), n, recall and the ends of its interval.
+    """
+    true = rows[rows["true_diameter_nm"].notna()]
+    middles = np.sqrt(np.maximum(D_PRIMES[:-1], 0.5) * np.minimum(D_PRIMES[1:], 30))
+    number = np.digitize(true["true_d_prime"], D_PRIMES) - 1
+    found = true.assign(d_prime=middles[number], recall=true["kind"] == "matched")
+    return shares(found, [*by, "d_prime"], "recall", seed=seed)
+
+
+def froc(rows, false_rows, areas_nm2, by):
+    """Recall against false particles, as the least d' that counts goes down (free-response ROC).
+
+    Parameters
+    ----------
+    rows, false_rows : pandas.DataFrame
+        Of fields with particles, whose recall is told; and of the fields in which false ones are counted. The d' of
+        what is found is its score, as far as it is shown.
+    areas_nm2 : pandas.Series
+        Of all the latter fields together that a method was tried on, in nm^2, by method.
+    by : str
+        Column that names the method.
+
+    Returns
+    -------
+    pandas.DataFrame
+        method, least_d_prime, false_per_field (in a field of the paper's size, see `invented_per_field`) with
+        false_at_most (upper end of its one-sided 95 % interval, Poisson), recall of true particles of d' of 6 or more,
+        and how many these are.
+    """
+    parts = []
+    for method, group in rows.groupby(by, sort=False):
+        others = false_rows[false_rows[by] == method]
+        false = np.sort(seen(others[without_partner(others)]).to_numpy())[::-1]
+        true = sure(group)
+        scores = np.where(true["kind"] == "matched", seen(true), -np.inf)
+        above = np.nextafter(false, np.inf)  # what each false one no longer is
+        levels = np.unique(np.concatenate([false, above, np.arange(10 * MOST_D_PRIME + 1) / 10]))
+        number = np.searchsorted(-false, -levels, side="right")
+        paper_fields = areas_nm2[method] / BEAM_FIELD_NM**2
+        told = {by: method, "least_d_prime": levels, "false_per_field": number / paper_fields}
+        told["false_at_most"] = stats.chi2.ppf(0.95, 2 * number + 2) / 2 / paper_fields
+        told["recall"] = [np.mean(scores >= level) if len(scores) else np.nan for level in levels]
+        parts.append(pd.DataFrame(told | {"sure_particles": len(scores)}))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def at_false_rate(curves, rate, by):
+    """The point of each curve of `froc` with the best recall at this many false particles a field, or fewer."""
+    allowed = curves[curves["false_per_field"] <= rate].sort_values("least_d_prime")
+    return allowed.groupby(by, sort=False).head(1).reset_index(drop=True)
+
+
+def without_partner(rows):
+    """Which found particles of 30 nm and 3 % contrast or more have no true partner, further pieces among them.
+
+    Those at the border are left out: a true one may reach in from outside.
+    """
+    alone, inside = rows["kind"].isin(["invented", "split"]), ~rows["at_border"].eq(True)
+    return alone & inside & (rows["diameter_nm"] >= LARGE_NM) & (rows["contrast"] >= DARK)
+
+
+def invented_per_field(rows, fields):
+    """What is invented, in a field of the paper's size.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+    fields : pandas.DataFrame
+        method, specimen and area_nm2, of all the fields together on which it was tried.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `fields` with without_partner (found ones of 30 nm and 3 % contrast or more, whatever their d'), pieces (those
+        of them that lie in a true particle, which has another partner), and significant (those that `temlib measure`
+        calls so), each a field, with the ends _low and _high of the exact 95 % interval of the number (Poisson).
+    """
+    false = rows[without_partner(rows)].astype({"significant": bool})
+    false = false.assign(pieces=false["kind"] == "split", without_partner=1)
+    columns = ["without_partner", "pieces", "significant"]
+    number = false.groupby(["method", "specimen"])[columns].sum()
+    number = number.reindex(pd.MultiIndex.from_frame(fields[["method", "specimen"]]), fill_value=0).to_numpy()
+    paper_fields = fields[["area_nm2"]].to_numpy() / BEAM_FIELD_NM**2
+    low, high = stats.chi2.ppf(0.025, 2 * number) / 2, stats.chi2.ppf(0.975, 2 * number + 2) / 2
+    values = {"": number, "_low": np.nan_to_num(low), "_high": high}
+    told = {f"{name}{end}": (of / paper_fields)[:, k] for k, name in enumerate(columns) for end, of in values.items()}
+    return fields.assign(**told)
+
+
+def pairs_apart(pairs, by, *, seed):
+    """Share of pairs told apart against their gap.
+
+    Parameters
+    ----------
+    pairs : pandas.DataFrame
+        Of `pairs`.
+    by : list of str
+    seed : int
+        Of the bootstrap over fields.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `by`, gap_nm (middle of a bin), n pairs, and told_apart with the ends _low and _high of its
+        95 % interval.
+    """
+    middles = (GAPS_NM[1:] + GAPS_NM[:-1]) / 2
+    number = np.clip(np.digitize(pairs["gap_nm"].astype(float), GAPS_NM) - 1, 0, len(middles) - 1)
+    return shares(pairs.assign(gap_nm=middles[number]), [*by, "gap_nm"], "told_apart", seed=seed)
