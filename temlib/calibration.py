@@ -41,6 +41,7 @@ SMALLEST_NM, LARGEST_NM = 1e-3, 1e4
 
 RECIPROCAL = re.compile(r"^1\s*/|[-−]\s*1$|\b[mµ]?rad\b")
 ELECTRONS = re.compile(r"(e|e-|el|electrons?)\s*(\(.*\))?\s*(/\s*(px|pixel))?")
+STAY_COUNTS = "so they stay counts"
 EXPOSURE_KEYS = ("Exposure Time (s)", "Exposure (s)", "exposure (s)", "ExposureTime", "exposure", "exp_time")
 FILETIME_KEY, FILETIME_START = "Acquisition Time (OS)", datetime(1601, 1, 1)
 
@@ -152,7 +153,7 @@ def electron_calibration(signal, notes):
     name = unit_name(unit).translate(str.maketrans("−–", "--", "$^{} "))
     if not ELECTRONS.fullmatch(name):
         said = f"the unit {unit!r}" if name else "no unit"
-        notes.append(f"its intensities have {said} where electrons would be needed, so they stay counts")
+        notes.append(f"its intensities have {said} where electrons would be needed, {STAY_COUNTS}")
         return None
     if not (math.isfinite(scale) and scale > 0 and math.isfinite(origin)):
         notes.append(f"its scale of {scale:g} electrons per count is not usable, so intensities stay counts")

@@ -13,6 +13,7 @@ from temlib.errors import TemlibError
 from temlib.inference import denoise_image
 from temlib.inputs import DENOISED, stem_of
 from temlib.movies import ahead, digest, open_movie, refuse_denoised
+from temlib.networks import unlike_learnt
 from temlib.paths import whole_file
 from temlib.writers import WRITERS, whole
 
@@ -123,6 +124,11 @@ def _provenance(movie, output, network, marks, dose_e_per_px):
     """Who made the output from what, and what its format may have no place for."""
     about, frames = movie.about, movie.shape[0]
     electrons = about.unit == "e-"
+    unlike = unlike_learnt(
+        network.card,
+        pixel_size_nm=about.pixel_size_nm and math.sqrt(math.prod(about.pixel_size_nm)),
+        dose_e_per_px=dose_e_per_px / frames if electrons else None,
+    )
     per_nm2 = electrons and about.pixel_size_nm and 1 / math.prod(about.pixel_size_nm)
     return {
         "output": output.name,
@@ -146,7 +152,7 @@ def _provenance(movie, output, network, marks, dose_e_per_px):
         "dose_e_per_px_per_image": dose_e_per_px / frames if electrons else None,
         "dose_e_per_nm2_per_image": dose_e_per_px / frames * per_nm2 if per_nm2 else None,
         "cumulative_dose_e_per_nm2": dose_e_per_px * per_nm2 if per_nm2 else None,
-        "notes": movie.notes,
+        "notes": [*movie.notes, *unlike],
         "versions": {name: _version(name) for name in PACKAGES},
     }
 

@@ -88,6 +88,7 @@ def quantised(model, frames):
     frames : ndarray of shape (n, M, N)
         Counts or electrons.
     """
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses a CUDA that nobody needs
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 

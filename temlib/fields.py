@@ -145,8 +145,8 @@ def index_folder(folder):
         refusals = [f"{folder} holds no microscope file: {needed}. Give the folder that holds them."]
     elif all(r.role == "lde" or r.error for r in recordings) and any(r.role == "lde" for r in recordings):
         refusals = [r.error for r in recordings if r.error] + [
-            f"{folder} holds no usable HDE frame, only LDE frames: there is nothing to learn from. "
-            f"`temlib denoise {folder}` is the command for these."
+            f"{folder} holds no usable HDE frame, only LDE frames: there is nothing to learn from, or to compare "
+            f"with. `temlib denoise` and `temlib measure` are the commands for these."
         ]
         sets = []
     rows, names = [], set()

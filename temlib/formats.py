@@ -151,7 +151,8 @@ def _check_bytes(path, expected):
     found = FIRST_BYTES.get(start[:4])
     if found != expected:
         raise FrameError(
-            f"{path.name} holds {found or 'no'} data: its extension promises {expected or 'another format'}. "
+            f"{path.name} holds {found + ' data' if found else 'nothing that is known'}: its extension promises "
+            f"{expected or 'another format'}. "
             "Give it the right extension, or export it again."
         )
     # RosettaSciIO would pass a colour image off as grey where two of its channels agree.

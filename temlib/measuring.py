@@ -12,15 +12,15 @@ import pandas as pd
 import trackpy
 from threadpoolctl import threadpool_limits
 
-from temlib import preview, standard_errors
+from temlib import calibration, preview, standard_errors
 from temlib.camera import ONEVIEW_BIN8, Camera
 from temlib.errors import TemlibError
 from temlib.film import film_level
 from temlib.frame_noise import camera_of_frame, counts_electrons, gain_of_frame
 from temlib.inference import denoise_image
-from temlib.inputs import stem_of
 from temlib.measure import COLUMNS, SIZES_PX, measure, measure_denoised
 from temlib.movies import digest, marks_of, open_movie
+from temlib.networks import unlike_learnt
 from temlib.paths import whole_file
 from temlib.provenance import versions
 from temlib.writers import QUANTITY
@@ -31,7 +31,9 @@ MOST_MISFIT = 2.0  # of a group whose standard errors are believed
 BRIGHT, BRIGHT_SHARE = 1.3, 0.05  # films above which a bright-field frame has less than this share of its pixels
 ERRORS = Path(__file__).parent / "weights" / "diameter_errors.csv"  # the study's 09_calibration
 RAW = "raw"  # the method of the table of errors that fits raw frames
+_after = COLUMNS.index(standard_errors.ERROR) + 1
 KEYS = ["image", "time_s", "particle"]
+STATED = [*KEYS, *COLUMNS[:_after], standard_errors.ANY_SHAPE, *COLUMNS[_after:]]  # of a table, after file
 
 
 def measure_file(path, network, *, name=None, each=map, overlay=None, progress=None):
@@ -44,11 +46,11 @@ def measure_file(path, network, *, name=None, each=map, overlay=None, progress=N
     network : networks.Network
         With which particles are found in raw images.
     name : path, optional
-        How the file is called in the table and in the names of pictures, if not by its own name.
+        How the file is called in the table, if not by its own name.
     each : callable
         `map`, or that of a pool of processes.
     overlay : Path, optional
-        A folder that receives <stem>_overlay.png, of a movie a folder <stem>_overlay of one picture an image.
+        Name of pictures: receives <name>.png, of a movie a folder <name> of one picture an image.
     progress : callable, optional
         `progress(done, total)` after each image.
 
@@ -56,24 +58,27 @@ def measure_file(path, network, *, name=None, each=map, overlay=None, progress=N
     -------
     table : pandas.DataFrame
         A row a particle and image: file, image (from 0), time_s, particle (in a movie the same number in all images
-        that show it, see `Tracks`), then the columns of `measure.measure`, background in the file's unit. If it is
-        interrupted, or an image cannot be read, of the images that are measured by then; an image that cannot be
-        measured is left out of a movie.
+        that show it, see `Tracks`), then the columns of `measure.measure` with those of `standard_errors.stated`,
+        background in the file's unit. If it is interrupted, or an image cannot be read, of the images that are
+        measured by then; an image that cannot be measured is left out of a movie.
     record : dict
         Where it comes from, for the provenance; its `notes` say what is to be known of it.
 
     Raises
     ------
     TemlibError
-        If the file is of no use, or its pixel size is not known or differs between rows and columns.
+        If the file is of no use, none of its images can be measured, or its pixel size is not known or differs between
+        rows and columns.
     """
     movie = open_movie(path)
     name = Path(name or movie.path.name)
     pixel_nm = _square_pixel_nm(movie)
-    measured, camera, notes = _how(movie, network, pixel_nm, each)
     marks, total, tables = marks_of(movie), movie.shape[0], []
+    electrons = movie.about.unit == "e-" or (marks or {}).get("intensity") == QUANTITY["e-"]
+    measured, camera, notes = _how(network, marks, electrons, pixel_size_nm=pixel_nm, each=each)
     model = network.name if marks is None else marks.get("denoised_by", "unknown")
-    tracks, pictures = Tracks(pixel_nm), overlay and _pictures(overlay / name, movie)
+    tracks, pictures = Tracks(pixel_nm), overlay and _pictures(overlay, movie)
+    interrupted, left_out = False, {}
     try:
         for number, image in enumerate(movie.read()):
             try:
@@ -81,22 +86,33 @@ def measure_file(path, network, *, name=None, each=map, overlay=None, progress=N
             except TemlibError as error:
                 if total == 1:
                     raise TemlibError(f"{name} cannot be measured. {error}") from error
-                notes.append(f"image {number} is left out. {error}")
+                left_out.setdefault(str(error), []).append(number)
                 continue
             table["particle"] = tracks.numbers(table) if total > 1 else np.arange(1, len(table) + 1)
-            tables.append(table.assign(image=number, time_s=number * (movie.interval_s or np.nan))[[*KEYS, *COLUMNS]])
+            tables.append(table.assign(image=number, time_s=number * (movie.interval_s or np.nan))[STATED])
             if pictures:
                 preview.overlay(pictures(number), shown, tables[-1], movie, number=number, model=model)
             if progress:
                 progress(number + 1, total)
     except KeyboardInterrupt:
+        interrupted = True
         notes.append(f"interrupted: {len(tables)} of {total} images are measured")
     except TemlibError as error:
         if not tables:
             raise
         notes.append(f"{len(tables)} of {total} images are measured, as the rest cannot be read. {error}")
-    filled = [table for table in tables if len(table)] or [pd.DataFrame(columns=[*KEYS, *COLUMNS])]
+    for reason, images in left_out.items():
+        said = (
+            f"image {images[0]} is" if len(images) == 1 else f"{len(images)} images, the first of them {images[0]}, are"
+        )
+        if not tables and not interrupted:
+            raise TemlibError(f"None of the {total} images of {name} can be measured. {reason}")
+        notes.append(f"{said} left out. {reason}")
+    filled = [table for table in tables if len(table)] or [pd.DataFrame(columns=STATED)]
     table = pd.concat(filled, ignore_index=True)
+    largest_nm = SIZES_PX[1] * pixel_nm
+    if large := int((table["diameter_nm"] > largest_nm).sum()):
+        notes.append(f"{large} of what was found are larger than {largest_nm:.3g} nm: without errors; bin the frame")
     if poor := int((table["misfit"] > MOST_MISFIT).sum()):
         notes.append(f"spheres do not describe {poor} of what was found (misfit above {MOST_MISFIT:g}): without errors")
     table.insert(0, "file", str(name))
@@ -105,18 +121,18 @@ def measure_file(path, network, *, name=None, each=map, overlay=None, progress=N
         "sha256": digest(movie),
         "images": total,
         "measured_images": len(tables),
+        "interrupted": interrupted,
         "pixel_size_nm": pixel_nm,
         "sizes_nm": [size * pixel_nm for size in SIZES_PX],
-        "unit": movie.about.unit,
+        "unit": "e-" if electrons else movie.about.unit,
         "denoised_by": marks and marks.get("denoised_by"),
         "camera": camera,
-        "notes": [*movie.notes, *notes],
+        "notes": [note for note in movie.notes if not (electrons and calibration.STAY_COUNTS in note)] + notes,
     }
 
 
 def _pictures(name, movie):
     """Where the picture of each image goes; what an earlier run drew there of a movie is cleared away."""
-    name = name.with_name(f"{stem_of(movie.path)}_overlay")
     if movie.shape[0] == 1:
         return lambda number: name.with_name(f"{name.name}.png")
     for old in name.glob("[0-9][0-9][0-9][0-9][0-9][0-9].png"):
@@ -140,8 +156,8 @@ def _square_pixel_nm(movie):
     return movie.about.square_pixel_nm
 
 
-def _how(movie, network, pixel_nm, each):
-    """How a movie is measured.
+def _how(network, marks, electrons, **options):
+    """How images are measured, by the marks of what denoised them (see `movies.marks_of`).
 
     Returns
     -------
@@ -152,10 +168,8 @@ def _how(movie, network, pixel_nm, each):
     notes : list of str
         The same.
     """
-    camera, notes, electrons = {}, [], movie.about.unit == "e-"
-    options = {"pixel_size_nm": pixel_nm, "each": each}
-    if (marks := marks_of(movie)) is not None:
-        electrons |= marks.get("intensity") == QUANTITY["e-"]
+    camera, notes, pixel_nm = {}, [], options["pixel_size_nm"]
+    if marks is not None:
         known, card = ONEVIEW_BIN8 if electrons else None, marks.get("card_sha256")
         said = "it is denoised: its errors are those that its network's outputs had in simulation, d' that of a OneView"
         if not electrons:
@@ -166,23 +180,27 @@ def _how(movie, network, pixel_nm, each):
 
         def as_shown(image):
             table = measure_denoised(image, camera=known, **options)
-            return [image], with_stated_errors(table, card)
+            return [image], with_stated_errors(table, card, pixel_size_nm=pixel_nm)
 
         return as_shown, camera, notes
 
     def measured(image):
         denoised = denoise_image(image, network)
         if not camera:
-            camera.update(camera_and_unit(image, denoised, electrons, notes))
+            found, said = camera_and_unit(image, denoised, electrons)
+            camera.update(found)
+            dose = film_level(np.asarray(denoised, np.float32)).item() / found["unit_per_e"]
+            notes.extend(said + unlike_learnt(network.card, pixel_size_nm=pixel_nm, dose_e_per_px=dose))
         per_e, known = camera["unit_per_e"], Camera(**camera["fitted"])
         how = {"camera": known, "clipped": camera["clipped"], **options}
         table = measure(image / per_e, denoised / per_e, **how)
-        return [image, denoised], with_stated_errors(table.assign(background=table["background"] * per_e))
+        table = table.assign(background=table["background"] * per_e)
+        return [image, denoised], with_stated_errors(table, pixel_size_nm=pixel_nm)
 
     return measured, camera, notes
 
 
-def camera_and_unit(raw, denoised, electrons, notes):
+def camera_and_unit(raw, denoised, electrons):
     """What took a frame.
 
     Parameters
@@ -190,20 +208,21 @@ def camera_and_unit(raw, denoised, electrons, notes):
     raw, denoised : ndarray of shape (M, N)
     electrons : bool
         Whether the unit is electrons; it may be even if nobody says so.
-    notes : list of str
-        Receives what is to be known.
 
     Returns
     -------
-    dict
+    camera : dict
         unit_per_e (of the frame's unit in an electron), fitted (fields of the Camera), and clipped (whether it cut at
         zero).
+    notes : list of str
+        What is to be known.
 
     Raises
     ------
     TemlibError
         If the film is not seen, or its noise is not that of electrons.
     """
+    notes = []
     if np.mean(denoised > BRIGHT * film_level(np.asarray(denoised, np.float32)).item()) > BRIGHT_SHARE:
         notes.append("much of it is brighter than its film: of a dark-field frame nothing is found")
     per_e, counted = 1.0, electrons or counts_electrons(raw, denoised)
@@ -219,10 +238,11 @@ def camera_and_unit(raw, denoised, electrons, notes):
             "needed."
         )
     fitted = {name: float(value) for name, value in asdict(camera).items()}
-    return {"unit_per_e": per_e, "fitted": fitted | {"segment_width_px": camera.segment_width_px}, "clipped": clipped}
+    fitted["segment_width_px"] = camera.segment_width_px
+    return {"unit_per_e": per_e, "fitted": fitted, "clipped": clipped}, notes
 
 
-def with_stated_errors(table, card_sha256=None):
+def with_stated_errors(table, card_sha256=None, *, pixel_size_nm):
     """Standard errors as they proved in simulation (see `standard_errors.stated`).
 
     Parameters
@@ -231,17 +251,20 @@ def with_stated_errors(table, card_sha256=None):
         Of `measure`.
     card_sha256 : str, optional
         Of the network whose output was fitted; none for raw frames.
+    pixel_size_nm : float
 
     Returns
     -------
     pandas.DataFrame
-        With NaN for the errors of a network that was not tried, and where spheres do not describe what is there.
+        With NaN for the errors of a network that was not tried, where spheres do not describe what is there, and of
+        what is larger than anything that was tried.
     """
     known = pd.read_csv(ERRORS)
     known = known[known["method"] == RAW if card_sha256 is None else known["card_sha256"] == card_sha256]
     table = standard_errors.stated(table, known)
     errors = [standard_errors.ERROR, standard_errors.ANY_SHAPE]
-    table[errors] = table[errors].where(table["misfit"] <= MOST_MISFIT)
+    tried = (table["misfit"] <= MOST_MISFIT) & (table["diameter_nm"] <= SIZES_PX[1] * pixel_size_nm)
+    table[errors] = table[errors].where(tried)
     return table
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -59,17 +60,21 @@ def measure(
         return tqdm(pool.map(fitted, *groups), **bar)
 
     root = os.path.commonpath([path.resolve().parent for path in paths]) if paths else ""
+    names = [path.resolve().relative_to(root) for path in paths]
+    stems = [name.with_name(stem_of(path)) for name, path in zip(names, paths, strict=True)]
+    often = Counter(stems)
     tables, records = [], []
     with workers() as pool:
-        for path in paths:
+        for path, name, stem in zip(paths, names, stems, strict=True):
+            picture = f"{stem if often[stem] == 1 else name}_overlay"
             with tqdm(desc=stem_of(path), unit="image", delay=1, disable=None) as bar:
                 try:
                     table, record = measure_file(
                         path,
                         network,
-                        name=path.resolve().relative_to(root),
+                        name=name,
                         each=fits,
-                        overlay=output.parent if overlay else None,
+                        overlay=output.parent / picture if overlay else None,
                         progress=shown_on(bar),
                     )
                 except (TemlibError, OSError, MemoryError, RuntimeError) as error:
@@ -85,8 +90,9 @@ def measure(
             print(f"{path.name}: {_counted(table, record)}")
             for note in record["notes"]:
                 print(f"note: {path.name}: {note}", file=sys.stderr)
-            if record["measured_images"] < record["images"]:
+            if record["interrupted"]:
                 raise typer.Exit(130)
+            failed += record["measured_images"] < record["images"]
     if failed:
         raise typer.Exit(1 if tables else 2)
 
@@ -98,13 +104,14 @@ def _counted(table, record):
     significant = table["significant"].astype("boolean")
     if significant.isna().any():
         return f"{len(table)} particles ({sought}); which of them noise could have made is not known"
-    said = f"{significant.sum()} particles ({sought})"
+    said = f"{significant.sum()} {'particle' if significant.sum() == 1 else 'particles'} ({sought})"
     if record["images"] > 1:
         number = table.loc[significant, "particle"].nunique()
         said = (
             f"{number} particles ({sought}) in {record['measured_images']} images, measured {significant.sum()} times"
         )
-    return f"{said}; {(~significant).sum()} more are not significant"
+    others = int((~significant).sum())
+    return f"{said}; {others} more {'is' if others == 1 else 'are'} not significant" if others else said
 
 
 @app.command()

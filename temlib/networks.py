@@ -6,6 +6,7 @@ OpenVINO runs it on a CPU; where torch and a CUDA GPU are there, torch does.
 
 import importlib.util
 import json
+import math
 import os
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -116,6 +117,31 @@ def read_card(model):
                 "names: bring card and weights of one training together."
             )
     return card_file, card
+
+
+def unlike_learnt(card, *, pixel_size_nm, dose_e_per_px):
+    """What of a frame lies outside of what a network has learnt from.
+
+    Parameters
+    ----------
+    card : dict
+    pixel_size_nm, dose_e_per_px : float or None
+        Of the frame; None if it is not known.
+
+    Returns
+    -------
+    list of str
+        A sentence, or none.
+    """
+    learnt, told = card.get("learnt_from") or {}, []
+    for name, value, words in (
+        ("pixel_size_nm", pixel_size_nm, "pixels of {:.3g} nm"),
+        ("dose_e_per_px", dose_e_per_px, "a dose of {:.3g} e-/px"),
+    ):
+        low, high = learnt.get(name, (-math.inf, math.inf))
+        if value is not None and not low <= value <= high:
+            told.append(f"{words.format(value)}, of which the network knows {low:g} to {high:g}")
+    return [f"it has {' and '.join(told)}: compare with the raw frame"] if told else []
 
 
 def card_path(model):

@@ -12,6 +12,7 @@ import av
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import uniform_filter
 
 from temlib.paths import whole_file
 
@@ -21,6 +22,7 @@ BAR_PART = 0.25  # of the panel's width that the scale bar takes at most
 LEAST_OVERLAY_PX, LARGEST_OVERLAY_PX = 900, 1800  # of the longer edge of what particles are drawn on
 COLOURS = {True: "#ffb000", False: "#ffffff"}  # of particles that are significant, and of those that are not
 DASH_DEGREES = 12
+SMOOTHED_PX = 3  # of a raw frame that particles are drawn on: at 5 electrons a pixel its own are black or white
 UNITS = ((1e3, "µm"), (1.0, "nm"), (1e-3, "pm"))
 
 
@@ -56,7 +58,7 @@ def film(path, movie, samples, *, model):
             nonlocal number
             panels = [((_panel(image) - low) / (high - low)).clip(0, 1) for image in (raw, denoised)]
             picture = _picture(panels, movie, model, _caption(movie, number, dose_e_per_px))
-            for _ in range(1 if movie.shape[0] > 1 else STILL_FRAMES):
+            for _ in range(math.ceil(STILL_FRAMES / movie.shape[0])):  # to be seen at all
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
             number += 1
 
@@ -171,9 +173,11 @@ def overlay(path, shown, particles, movie, *, number, model):
     rows, columns = (round(scale * n) for n in shown[-1].shape)
     em = max(14, columns // 50)
     font = _font(em)
-    picture = Image.new("RGB", (max(len(shown) * (columns + GAP_PX) - GAP_PX, 36 * em), rows + 6 * em))
+    picture = Image.new("RGB", (max(len(shown) * (columns + GAP_PX) - GAP_PX, 36 * em), rows + int(7.5 * em)))
     write = ImageDraw.Draw(picture)
-    names = ("raw", f"network output: {model}")[-len(shown) :]
+    names = (f"raw, mean of {SMOOTHED_PX} x {SMOOTHED_PX} px", f"network output: {model}")[-len(shown) :]
+    if len(shown) > 1:
+        shown = [uniform_filter(np.asarray(shown[0], np.float32), SMOOTHED_PX), shown[1]]
     known = particles.assign(significant=particles["significant"].astype("boolean").fillna(True))
     for panel, (image, name) in enumerate(zip(shown, names, strict=True)):
         grey = Image.fromarray((255 * ((image - low) / (high - low)).clip(0, 1)).astype(np.uint8))
@@ -210,17 +214,22 @@ def _ring(draw, particle, scale, movie, font):
             draw.arc(box, start, start + (360 if sure else DASH_DEGREES), fill=colour, width=2 + 2 * wider)
     if font and particle.particle:
         number = str(particle.particle)
-        draw.text((column, row), number, COLOURS[sure], font, "mm", stroke_width=2, stroke_fill="black")
+        write = {"font": font, "anchor": "mm", "stroke_width": 2}
+        left, top, right, bottom = draw.textbbox((0, 0), number, **write)
+        # at the upper left of the rim, as the centres of particles that overlap lie close together
+        column, row = (place - reach / math.sqrt(2) for place in (column, row))
+        inside = min(max(column, -left), draw.im.size[0] - right), min(max(row, -top), draw.im.size[1] - bottom)
+        draw.text(inside, number, COLOURS[sure], stroke_fill="black", **write)
 
 
 def _said(particles, movie, number):
-    """What is to be read below the picture: two lines."""
+    """What is to be read below the picture: up to three lines."""
     significant = particles["significant"].astype("boolean")
     said = f"{significant.sum()} particles (full rings), numbered as in the table"
     if significant.isna().any():
         said = f"{len(particles)} particles; which of them noise could have made is not known"
     elif others := int((~significant).sum()):
-        said += f"; dashed: {others} that are not significant, as noise could have made them"
+        said += f"\ndashed: {others} that are not significant, as noise could have made them"
     at = f"image {number + 1} of {movie.shape[0]}" if movie.shape[0] > 1 else ""
     if at and movie.interval_s:
         at += f", {number * movie.interval_s:.4g} s"

@@ -1,5 +1,6 @@
 """Diameters of your own LDE frames against those of your own HDE frames: what `temlib validate` does."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -73,8 +74,8 @@ def validate(folder, network, out_dir, *, each=map, progress=None):
     rows = pd.concat(rows, ignore_index=True)
     table = _table(rows, area_nm2)
     for name, contents in (("validation_particles", rows), ("validation", table)):
-        with whole_file(Path(out_dir) / f"{name}.csv") as partial:
-            contents.to_csv(partial, index=False, float_format="%.5g")
+        with whole_file(Path(out_dir) / f"{name}.csv") as whole:
+            contents.to_csv(whole, index=False, float_format="%.5g")
     return table, refusals
 
 
@@ -90,13 +91,14 @@ def _one_field(field, pair, network, each):
     reference = reference.assign(shape="HDE", transmission=1 - reference["contrast"].clip(upper=MOST_CONTRAST))
     for number, raw in enumerate(pair["lde"]):
         denoised = denoise_image(raw, network)
-        known = camera_and_unit(raw, denoised, electrons=True, notes=[])
+        known, _ = camera_and_unit(raw, denoised, electrons=True)
         camera, per_e = Camera(**known["fitted"]), known["unit_per_e"]
         film_e = film_level(denoised).item() / per_e
         truth = with_physics(reference, hde.shape, dose_e_per_px=film_e, pixel_size_nm=pixel_nm, camera=camera)
         raw_table = measure(raw / per_e, denoised / per_e, camera=camera, clipped=known["clipped"], **options)
         shown = measure_denoised(denoised / per_e, camera=camera, **options)
-        found = {RAW: with_stated_errors(raw_table), network.name: with_stated_errors(shown, network.card_sha256)}
+        stated = partial(with_stated_errors, pixel_size_nm=pixel_nm)
+        found = {RAW: stated(raw_table), network.name: stated(shown, network.card_sha256)}
         for method, table in found.items():
             beside = beside_truth(table, truth, pixel_size_nm=pixel_nm)
             tables.append(beside.assign(field=field, exposure=number, film_e_per_px=film_e, method=method))

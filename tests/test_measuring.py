@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 from typer.testing import CliRunner
 
-from temlib import measuring, sizing
+from temlib import measuring, paths, sizing
 from temlib.camera import ONEVIEW_BIN8, expose
 from temlib.cli import app
 from temlib.errors import TemlibError
@@ -237,12 +237,41 @@ def test_standard_errors_are_those_of_the_very_network(tmp_path, monkeypatch):
     ]
     file.write_text("\n".join(rows))
     monkeypatch.setattr(measuring, "ERRORS", file)
-    told = {"diameter_error_nm": [1.0, 1], "diameter_nm": 10.0, "significant": True, "misfit": [1.0, 3.0]}
+    told = {"diameter_error_nm": 1.0, "diameter_nm": [10.0, 10, 900], "significant": True, "misfit": [1.0, 3, 1]}
     table = pd.DataFrame(told | {"d_prime": 7.0, "shown": 1.0, "touching": False})
     of_sphere, of_any = "diameter_error_nm", "diameter_error_any_shape_nm"
-    np.testing.assert_equal(measuring.with_stated_errors(table)[of_sphere].to_numpy(), [2, np.nan])  # no sphere there
-    np.testing.assert_allclose(measuring.with_stated_errors(table, "abc")[of_any], [18**0.5, np.nan])
-    assert measuring.with_stated_errors(table, "def")[[of_sphere, of_any]].isna().all(axis=None)
+    raw, ours, other = (measuring.with_stated_errors(table, card, pixel_size_nm=3.0) for card in (None, "abc", "def"))
+    # the second is no sphere, the third larger than 80 pixels
+    np.testing.assert_equal(raw[of_sphere].to_numpy(), [2, np.nan, np.nan])
+    np.testing.assert_allclose(ours[of_any], [18**0.5, np.nan, np.nan])
+    assert other[[of_sphere, of_any]].isna().all(axis=None)
+
+
+def test_the_columns_are_those_that_the_readme_explains(measured):
+    lines = (paths.ROOT / "README.md").read_text().split("| column | what it is |")[1].split("\n\n")[0].splitlines()
+    explained = [name.strip() for line in lines[2:] for name in line.split("|")[1].split(",")]
+    assert list(pd.read_csv(measured / "particles.csv").columns) == explained
+
+
+def dark_images(path, n):
+    noise = np.random.default_rng(0).normal(-50, 5, (n, *SHAPE)).astype(np.float32)
+    tifffile.imwrite(path, noise, imagej=True, resolution=(1e3 / PIXEL_NM,) * 2, metadata={"unit": "um"})
+    return path
+
+
+def test_a_movie_of_which_nothing_can_be_measured_does_not_keep_the_next_file_from_it(tmp_path):
+    movie, frame = dark_images(tmp_path / "dark.tif", 3), gatan(tmp_path / "raw.tif")
+    result = run(movie, frame, "-o", tmp_path / "t.csv", "--model", "fast")
+    assert result.exit_code == 1 and "None of the 3 images of dark.tif can be measured" in result.stderr
+    assert set(pd.read_csv(tmp_path / "t.csv")["file"]) == {"raw.tif"}
+
+
+def test_pictures_of_files_that_differ_by_their_format_are_kept_apart(tmp_path):
+    frames = [gatan(tmp_path / f"raw{suffix}") for suffix in (".tif", ".tiff")]
+    result = run(*frames, "-o", tmp_path / "t.csv", "--model", "fast", "--overlay", "png")
+    assert result.exit_code == 0, result.stderr
+    names = {file.name for file in tmp_path.glob("*.png")}
+    assert names == {"raw.tif_overlay.png", "raw.tiff_overlay.png"}
 
 
 def test_a_file_that_is_no_frame_is_refused(tmp_path, fast):
@@ -252,8 +281,5 @@ def test_a_file_that_is_no_frame_is_refused(tmp_path, fast):
 
 
 def test_a_frame_without_film_above_zero_is_refused(tmp_path):
-    dark = tmp_path / "dark.tif"
-    noise = np.random.default_rng(0).normal(-50, 5, SHAPE).astype(np.float32)
-    tifffile.imwrite(dark, noise, imagej=True, resolution=(1e3 / PIXEL_NM,) * 2, metadata={"unit": "um"})
-    result = run(dark, "-o", tmp_path / "particles.csv", "--model", "fast")
+    result = run(dark_images(tmp_path / "dark.tif", 1), "-o", tmp_path / "particles.csv", "--model", "fast")
     assert result.exit_code == 2 and "dark.tif cannot be measured" in result.stderr

@@ -114,6 +114,16 @@ def test_what_is_no_card_is_refused_in_one_sentence(tmp_path, text):
         networks.load(tmp_path / "odd.json")
 
 
+@pytest.mark.parametrize(
+    ("pixel_size_nm", "dose_e_per_px", "said"),
+    [(3.0, 5.0, []), (None, None, []), (0.02, 5.0, ["pixels of 0.02 nm"]), (3.0, 1700, ["a dose of 1.7e+03 e-/px"])],
+)
+def test_what_a_network_has_not_learnt_from_is_told(pixel_size_nm, dose_e_per_px, said):
+    card = {"learnt_from": {"pixel_size_nm": [1, 6], "dose_e_per_px": [1, 50]}}
+    found = networks.unlike_learnt(card, pixel_size_nm=pixel_size_nm, dose_e_per_px=dose_e_per_px)
+    assert len(found) == len(said) and all(words in found[0] for words in said)
+
+
 def test_an_unknown_name_is_refused_with_what_there_is():
     with pytest.raises(ModelFileError, match="no network 'bets': give best or fast"):
         networks.load("bets")
