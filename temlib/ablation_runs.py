@@ -81,7 +81,10 @@ def train(
     if weights != "random" and used.startswith("random"):
         return None
     arrays = learning_arrays(sets, recipe, crop_px)
-    samples = np.arange(steps // ROUNDS * batch_size) % len(arrays[0])
+    needed, rng = steps // ROUNDS * batch_size, np.random.default_rng([seed, 10])
+    # in any order, as arrays are sorted by corner, and a round may have room for a part of them only
+    turns = [rng.permutation(len(arrays[0])) for _ in range(-(-needed // len(arrays[0])))]
+    samples = np.concatenate(turns)[:needed]
     settled = {"average_decay": average_decay, "settle_epochs": 1} if recipe["settled"] else {}
     training.fit(
         network,

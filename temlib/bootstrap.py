@@ -4,8 +4,10 @@ import warnings
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 RESAMPLED = 400
+ENDS = 0.025, 0.975
 
 
 def interval(values, fields, statistic, *, seed):
@@ -23,14 +25,40 @@ def interval(values, fields, statistic, *, seed):
     if len(names) < 2:
         return np.nan, np.nan
     members = [values[number == i] for i in range(len(names))]
-    rng = np.random.default_rng(seed)
+    draws = np.random.default_rng(seed).integers(0, len(names), (RESAMPLED, len(names)))
     with warnings.catch_warnings(action="ignore"):  # of draws without a number
-        drawn = [
-            statistic(np.concatenate([members[i] for i in rng.integers(0, len(names), len(names))]))
-            for _ in range(RESAMPLED)
-        ]
-    drawn = np.array(drawn)[~np.isnan(drawn)]
-    return tuple(np.quantile(drawn, (0.025, 0.975), method="nearest")) if len(drawn) else (np.nan, np.nan)
+        drawn = np.array([statistic(np.concatenate([members[i] for i in draw])) for draw in draws])
+    return _ends(drawn)
+
+
+def share_interval(truths, fields, *, seed):
+    """The same of the share that is true; at its ends at least Wilson's for as many trials as there are fields.
+
+    Where all or none are true in every field, so they are in every draw: that says nothing of other fields.
+
+    Parameters
+    ----------
+    truths : ndarray of shape (n,)
+        1, 0, or NaN where it is not known.
+    fields : ndarray of shape (n,)
+    seed : int
+    """
+    known = ~np.isnan(truths)
+    names, number = np.unique(np.asarray(fields)[known], return_inverse=True)
+    if len(names) < 2:
+        return np.nan, np.nan
+    hits, tries = (np.bincount(number, weight, len(names)) for weight in (truths[known], None))
+    draws = np.random.default_rng(seed).integers(0, len(names), (RESAMPLED, len(names)))
+    low, high = _ends(hits[draws].sum(axis=1) / tries[draws].sum(axis=1))
+    if (share := hits.sum() / tries.sum()) in (0, 1):
+        wilson = binomtest(round(share * len(names)), len(names)).proportion_ci(method="wilson")
+        low, high = min(low, wilson.low), max(high, wilson.high)
+    return low, high
+
+
+def _ends(drawn):
+    drawn = drawn[~np.isnan(drawn)]
+    return tuple(np.quantile(drawn, ENDS, method="nearest")) if len(drawn) else (np.nan, np.nan)
 
 
 def shares(rows, by, column, *, seed):
@@ -38,7 +66,7 @@ def shares(rows, by, column, *, seed):
     table = []
     for key, group in rows.groupby(by, sort=True):
         values = group[column].to_numpy(float)
-        low, high = interval(values, group["field"].to_numpy(), np.mean, seed=seed)
+        low, high = share_interval(values, group["field"].to_numpy(), seed=seed)
         told = {"n": len(group), column: values.mean(), f"{column}_low": low, f"{column}_high": high}
         table.append(dict(zip(by, key, strict=True)) | told)
     return pd.DataFrame(table, columns=[*by, "n", column, f"{column}_low", f"{column}_high"])

@@ -6,6 +6,7 @@ Tables in, tables out; rows as in `size_tables`, which tells of sizes.
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.stats import binomtest
 
 from temlib.bootstrap import shares
 from temlib.measure import seen
@@ -15,6 +16,7 @@ LARGE_NM, DARK = 30.0, 0.03  # an invented particle counts from this diameter an
 BEAM_FIELD_NM = 512 * 2.9885  # edge of the paper's field of view, for which false particles are counted
 D_PRIMES = np.array([0.0, 1, 2, 3, 4, 5, 6, 8, 12, np.inf])
 MOST_D_PRIME = 12  # of a threshold
+NONE_REACH_IN = "sized", "empty"  # specimens whose particles all lie wholly in the frame
 
 
 def recall(rows, by, *, seed):
@@ -78,9 +80,11 @@ def at_false_rate(curves, rate, by):
 def without_partner(rows):
     """Which found particles of 30 nm and 3 % contrast or more have no true partner, further pieces among them.
 
-    Those at the border are left out: a true one may reach in from outside.
+    Those at the border are left out where a true one may reach in from outside.
     """
     alone, inside = rows["kind"].isin(["invented", "split"]), ~rows["at_border"].eq(True)
+    if "specimen" in rows:
+        inside |= rows["specimen"].isin(NONE_REACH_IN)
     return alone & inside & (rows["diameter_nm"] >= LARGE_NM) & (rows["contrast"] >= DARK)
 
 
@@ -110,6 +114,15 @@ def invented_per_field(rows, fields):
     values = {"": number, "_low": np.nan_to_num(low), "_high": high}
     told = {f"{name}{end}": (of / paper_fields)[:, k] for k, name in enumerate(columns) for end, of in values.items()}
     return fields.assign(**told)
+
+
+def with_share_interval(points):
+    """Points of `froc` with recall_low and recall_high, Wilson's 95 % interval as if particles were independent."""
+    ends = [
+        binomtest(round(point.recall * point.sure_particles), point.sure_particles).proportion_ci(method="wilson")
+        for point in points.itertuples()
+    ]
+    return points.assign(recall_low=[one.low for one in ends], recall_high=[one.high for one in ends])
 
 
 def pairs_apart(pairs, by, *, seed):

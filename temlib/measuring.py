@@ -27,7 +27,6 @@ from temlib.writers import QUANTITY
 
 FARTHEST_DIAMETERS = 0.5  # that a particle moves from one image to the next, of the median diameter
 LOST_IMAGES = 3  # in which a particle may be missing
-MOST_MISFIT = 2.0  # of a group whose standard errors are believed
 BRIGHT, BRIGHT_SHARE = 1.3, 0.05  # films above which a bright-field frame has less than this share of its pixels
 ERRORS = Path(__file__).parent / "weights" / "diameter_errors.csv"  # the study's 09_calibration
 RAW = "raw"  # the method of the table of errors that fits raw frames
@@ -113,8 +112,9 @@ def measure_file(path, network, *, name=None, each=map, overlay=None, progress=N
     largest_nm = SIZES_PX[1] * pixel_nm
     if large := int((table["diameter_nm"] > largest_nm).sum()):
         notes.append(f"{large} of what was found are larger than {largest_nm:.3g} nm: without errors; bin the frame")
-    if poor := int((table["misfit"] > MOST_MISFIT).sum()):
-        notes.append(f"spheres do not describe {poor} of what was found (misfit above {MOST_MISFIT:g}): without errors")
+    most = standard_errors.MOST_MISFIT
+    if poor := int((table["misfit"] > most).sum()):
+        notes.append(f"spheres do not describe {poor} of what was found (misfit above {most:g}): without errors")
     table.insert(0, "file", str(name))
     return table, {
         "path": str(movie.path.resolve()),
@@ -256,15 +256,13 @@ def with_stated_errors(table, card_sha256=None, *, pixel_size_nm):
     Returns
     -------
     pandas.DataFrame
-        With NaN for the errors of a network that was not tried, where spheres do not describe what is there, and of
-        what is larger than anything that was tried.
+        With NaN for the errors of a network that was not tried, and of what is larger than anything that was tried.
     """
     known = pd.read_csv(ERRORS)
     known = known[known["method"] == RAW if card_sha256 is None else known["card_sha256"] == card_sha256]
     table = standard_errors.stated(table, known)
     errors = [standard_errors.ERROR, standard_errors.ANY_SHAPE]
-    tried = (table["misfit"] <= MOST_MISFIT) & (table["diameter_nm"] <= SIZES_PX[1] * pixel_size_nm)
-    table[errors] = table[errors].where(tried)
+    table[errors] = table[errors].where(table["diameter_nm"] <= SIZES_PX[1] * pixel_size_nm)
     return table
 
 

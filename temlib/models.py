@@ -122,6 +122,18 @@ def load_network(card_path):
     return network.eval(), card
 
 
+class RelativeToFilm(torch.nn.Module):
+    """A network of corrected mode, as `temlib denoise` runs networks: frames relative to their film in and out."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, frames):
+        """(n, 1, M, N) to the same shape."""
+        return 1 + self.network(frames - 1)
+
+
 def run_network(network, lde_e, background_e, *, mode):
     """Denoise the LDE frames of one field.
 

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 from scipy.optimize import brentq
 
-from temlib.bootstrap import RESAMPLED, interval
+from temlib.bootstrap import RESAMPLED, interval, share_interval
 from temlib.particles import gaps
 from temlib.standard_errors import ANY_SHAPE, ERROR, NINETY
 
@@ -21,6 +21,7 @@ ALONE_NM = 10.0  # a particle whose nearest rim is farther is alone
 SURE_D_PRIME = 6.0  # from which the aims hold
 PLACE = ["row_px", "col_px", "diameter_nm"]
 LEAST = 5  # particles of which a median is told
+BOUND_SLACK = 0.9  # of the bound: it leaves out what finer steps of the rim and the noise's own size would tell
 
 
 def sure(rows):
@@ -91,7 +92,11 @@ def _errors(group, seed):
         if known < LEAST and name not in ("found", "significant"):
             row |= dict.fromkeys([name, *ends], np.nan)
             continue
-        row |= {name: statistic(values)} | dict(zip(ends, interval(values, fields, statistic, seed=seed), strict=True))
+        if statistic in (np.mean, np.nanmean):
+            low_high = share_interval(values, fields, seed=seed)
+        else:
+            low_high = interval(values, fields, statistic, seed=seed)
+        row |= {name: statistic(values)} | dict(zip(ends, low_high, strict=True))
     return row
 
 
@@ -115,6 +120,25 @@ def _spread_of_bounds(bounds):
 
     most = bounds[np.isfinite(bounds)].max()
     return brentq(half_are_within, 0, 1e3 * most) / NORMAL_MEDIAN
+
+
+def as_aim(table, name):
+    """A table with the number of an aim as value, low and high, the ends of its 95 % interval."""
+    return table.rename(columns={name: "value", f"{name}_low": "low", f"{name}_high": "high"})
+
+
+def verdicts(table, least, most):
+    """Whether each value lies within limits: "reached", "missed", or "not resolved" if its interval holds a limit.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        value, low and high.
+    least, most : array of float, one a row
+    """
+    within = (table["low"] >= least) & (table["high"] <= most)
+    outside = (table["high"] < least) | (table["low"] > most)
+    return np.select([within, outside], ["reached", "missed"], "not resolved")
 
 
 def smallest_sized(table, share):
@@ -258,11 +282,14 @@ def spreads(errors_nm, by, *, seed):
     Returns
     -------
     pandas.DataFrame
-        The columns of `by`, n, and bias_nm and spread_nm, each with the ends _low and _high of its 95 % interval.
+        The columns of `by`, n, and bias_nm and spread_nm, each with the ends _low and _high of its 95 % interval;
+        groups of fewer than LEAST errors are left out.
     """
     table = []
     for key, group in errors_nm.groupby(by, sort=False):
         row = dict(zip(by, key, strict=True)) | {"n": len(group)}
+        if len(group) < LEAST:
+            continue
         for name, statistic in {"bias_nm": np.median, "spread_nm": _spread_about_bias}.items():
             values, fields = group["error_nm"].to_numpy(), group["field"].to_numpy()
             row[name] = statistic(values)

@@ -12,18 +12,19 @@ from scipy.spatial import cKDTree
 from skimage.io import imread
 
 from temlib import phantom, sizing
-from temlib.camera import ONEVIEW_BIN8
+from temlib.camera import ONEVIEW_BIN8, Camera, detectability, for_sums
+from temlib.errors import TemlibError
 from temlib.exposed_images import binned_mask, particles_in, transmission_of
 from temlib.inference import denoise_image, fingerprint
-from temlib.measure import MARGIN_PX, measure, measure_denoised
-from temlib.measuring import RAW
+from temlib.measure import BLUR_PX, COLUMNS, MARGIN_PX, measure, measure_denoised
+from temlib.measuring import RAW, camera_and_unit
 from temlib.networks import load
-from temlib.particles import detectabilities, gaps, leave_frame, match_particles
+from temlib.particles import gaps, leave_frame, match_particles
 from temlib.paths import whole_file
 from temlib.provenance import digest_of_code
 from temlib.real_frames import KATSUNO
 from temlib.second_phantom import second_field
-from temlib.simulate import field_rng
+from temlib.simulate import field_rng, illumination
 from temlib.trials import FILTERS, expose, film_with, shots, tuned_filters
 
 SIZES_NM = 30.0, 200.0
@@ -42,7 +43,7 @@ EMPTY_LIKE = "silicate"  # what the filters expect on an empty film
 SEGMENTATION = KATSUNO.parent / "segmentation"  # recorded images and their masks, where they are beside the project
 # Modules whose change makes a measurement another one
 DECIDING = ("camera", "exposed_images", "film", "filters", "measure", "particles", "phantom", "second_phantom")
-DECIDING += ("preprocess", "simulate", "size_trials", "sizing", "trials")
+DECIDING += ("frame_noise", "preprocess", "simulate", "size_trials", "sizing", "trials")
 NOTHING = pd.DataFrame(columns=["row_px", "col_px", "diameter_nm", "shape", "transmission"], dtype=float)
 TRUTH = ["row_px", "col_px", "diameter_nm", "shape", "transmission", "gap_nm", "at_border", "d_prime"]
 TRUTH += ["bound_nm"]
@@ -126,26 +127,29 @@ def with_physics(truth, shape, *, dose_e_per_px, pixel_size_nm, camera=ONEVIEW_B
     Returns
     -------
     pandas.DataFrame
-        With gap_nm to the nearest rim (inf if there is none), at_border, d_prime (`particles.detectabilities`), and
-        bound_nm, the least standard deviation of an unbiased diameter with all of `sizing.SPHERE` and `sizing.FILM`
-        unknown, beside near neighbours, edges sharp.
+        With gap_nm to the nearest rim (inf if there is none), at_border, d_prime (`camera.detectability` beside near
+        neighbours, in whole segments, as `measure` tells it of what it finds), and bound_nm, the least standard
+        deviation of an unbiased diameter with all of `sizing.SPHERE` and `sizing.FILM` unknown, beside these, edges
+        sharp. Whatever the shape, both are of a sphere.
     """
     places = truth[["row_px", "col_px", "diameter_nm"]].to_numpy()
     apart_nm = gaps(places, places, pixel_size_nm) + np.diag(np.full(len(truth), np.inf))
     diameter_px = truth["diameter_nm"].to_numpy() / pixel_size_nm
     spheres = np.column_stack([places[:, :2], diameter_px, -np.log(truth["transmission"]) / diameter_px])
-    bounds = []
+    bounds, d_primes = [], []
     for k, row in enumerate(apart_nm):
         near = [k, *np.flatnonzero(row < NEAR_NM)]
-        low = (spheres[near, :2] - spheres[near, 2:3] / 2).min(axis=0) - MARGIN_PX
+        low = np.floor((spheres[near, :2] - spheres[near, 2:3] / 2).min(axis=0) - MARGIN_PX)
+        low[1] = low[1] // camera.segment_width_px * camera.segment_width_px
         window = np.ceil((spheres[near, :2] + spheres[near, 2:3] / 2).max(axis=0) + MARGIN_PX - low).astype(int)
-        film = [dose_e_per_px, 0, 0]
-        bounds.append(sizing.bound(spheres[near] - [*low, 0, 0], film, window, camera)[0, 2] * pixel_size_nm)
-    options = {"dose_e_per_px": dose_e_per_px, "pixel_size_nm": pixel_size_nm, "camera": camera}
+        film, around = [dose_e_per_px, 0, 0], spheres[near] - [*low, 0, 0]
+        bounds.append(sizing.bound(around, film, window, camera)[0, 2] * pixel_size_nm)
+        there, gone = (sizing.expected(of, film, window, blur_px=BLUR_PX) for of in (around, around[1:]))
+        d_primes.append(detectability(gone - there, there, for_sums(camera)))
     return truth.assign(
         gap_nm=apart_nm.min(axis=1, initial=np.inf),
         at_border=leave_frame(truth, shape, pixel_size_nm),
-        d_prime=detectabilities(truth, **options),
+        d_prime=d_primes,
         bound_nm=bounds,
     )
 
@@ -168,14 +172,22 @@ def methods(networks, filtered, *, finder, pixel_size_nm):
         From (first, second, hde), each (M, N) [e-/px], to the table of `measure.measure`.
     """
     options = {"pixel_size_nm": pixel_size_nm, "camera": ONEVIEW_BIN8}
-    find = partial(denoise_image, network=networks[finder])
+    find, scale = partial(denoise_image, network=networks[finder]), {"pixel_size_nm": pixel_size_nm}
+
+    def fitted(raw, of_one, exposures=1):
+        try:  # the camera is what one frame tells of it
+            found, _ = camera_and_unit(of_one, find(of_one), electrons=True)
+        except TemlibError:  # `temlib measure` refuses such a frame
+            return pd.DataFrame(columns=COLUMNS)
+        per_e, camera = found["unit_per_e"], Camera(**found["fitted"])
+        how = {"camera": camera, "clipped": found["clipped"], "exposures": exposures, **scale}
+        return measure(raw / per_e, find(raw) / per_e, **how)
 
     def once(first, second, hde):
-        return measure(first, find(first), clipped=True, **options)
+        return fitted(first, first)
 
     def twice(first, second, hde):
-        both = (first + second) / 2
-        return measure(both, find(both), clipped=True, exposures=2, **options)
+        return fitted((first + second) / 2, first, exposures=2)
 
     def denoised(first, second, hde, by):
         return measure_denoised(by(first), **options)
@@ -190,10 +202,14 @@ def methods(networks, filtered, *, finder, pixel_size_nm):
 
 
 def exposed(transmission, *, dose_e_per_px, rng):
-    """Two exposures (see `trials.expose`) and the HDE image of a field, on the scale of these; (M, N) [e-/px] each."""
-    twice = [expose(transmission, "clipped", dose_e_per_px=dose_e_per_px, rng=rng) for _ in range(2)]
-    spread = np.sqrt(ONEVIEW_BIN8.excess_factor * transmission / HDE_E_PER_PX)
-    return *twice, dose_e_per_px * (transmission + spread * rng.standard_normal(transmission.shape))
+    """Two exposures (see `trials.expose`) and the HDE image of a field, on the scale of these; (M, N) [e-/px] each.
+
+    Each kind in a light of its own (`simulate.illumination`), as the paper's frames are.
+    """
+    low, high = (transmission * illumination(transmission.shape, rng) for _ in range(2))
+    twice = [expose(low, "clipped", dose_e_per_px=dose_e_per_px, rng=rng) for _ in range(2)]
+    spread = np.sqrt(ONEVIEW_BIN8.excess_factor * high / HDE_E_PER_PX)
+    return *twice, dose_e_per_px * (high + spread * rng.standard_normal(high.shape))
 
 
 def beside_truth(found, truth, *, pixel_size_nm):
@@ -235,7 +251,7 @@ def beside_truth(found, truth, *, pixel_size_nm):
     )
 
 
-def measured(trial, *, folder, cards, finder, tuning_fields, seed, size_px, pixel_size_nm):
+def measured(trial, *, folder, cards, finder, tuning_fields, filters_every, seed, size_px, pixel_size_nm):
     """All methods on one field and dose, or what an earlier run left of it.
 
     Parameters
@@ -250,6 +266,8 @@ def measured(trial, *, folder, cards, finder, tuning_fields, seed, size_px, pixe
         Of `cards`; see `methods`.
     tuning_fields : int
         Fields on which filters are tuned, other than those that are judged; 0 leaves the filters out.
+    filters_every : int
+        Filters, which take half of the time, are tried on every so many fields.
     seed, size_px, pixel_size_nm
         Of the fields.
 
@@ -262,8 +280,9 @@ def measured(trial, *, folder, cards, finder, tuning_fields, seed, size_px, pixe
     field, scale = f"{specimen}_{material}_{index}", {"size_px": size_px, "pixel_size_nm": pixel_size_nm}
     networks = {name: _network(str(card)) for name, card in cards.items()}
     wanted = {name: fingerprint(network) for name, network in networks.items()}
-    wanted |= dict.fromkeys(FILTERS if tuning_fields else (), tuning_fields) | {RAW: wanted[finder]}
-    wanted |= {RAW_TWICE: wanted[finder], "hde": None} if specimen != "empty" else {}
+    wanted |= {RAW: wanted[finder], RAW_TWICE: wanted[finder], "hde": None}
+    wanted |= dict.fromkeys(FILTERS if tuning_fields else (), tuning_fields)
+    wanted = {name: made_by for name, made_by in wanted.items() if is_tried(name, trial, filters_every)}
     decides = {
         name: repr([trial, scale, made_by, seed, digest_of_code(DECIDING)]).encode() for name, made_by in wanted.items()
     }
@@ -286,6 +305,45 @@ def measured(trial, *, folder, cards, finder, tuning_fields, seed, size_px, pixe
         with whole_file(files[name]) as partial_file:
             table.assign(**told).to_csv(partial_file, index=False)
     return pd.concat([pd.read_csv(file) for file in files.values()], ignore_index=True)
+
+
+def is_tried(method, trial, filters_every):
+    """Whether a method is tried: filters on a part of the fields, on empty ones none that sees more than one frame."""
+    specimen, _, index, _ = trial
+    if specimen == "empty" and method in (RAW_TWICE, "hde"):
+        return False
+    return method not in FILTERS or index % filters_every == 0
+
+
+def tried_areas(trials, methods, *, filters_every, seed, size_px, pixel_size_nm):
+    """What each method was tried on.
+
+    Parameters
+    ----------
+    trials : sequence of tuple
+        Values of `TRIAL`.
+    methods : sequence of str
+    filters_every, seed, size_px, pixel_size_nm
+        As for `measured`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        method, specimen, and area_nm2 of all its fields together.
+    """
+    scale = {"size_px": size_px, "pixel_size_nm": pixel_size_nm}
+    of_trial = {trial: size_px**2 * pixel_size_nm**2 for trial in trials}
+    for trial in trials:  # images have sizes of their own
+        if trial[0] == "recorded":
+            of_trial[trial] = recorded_field(seed, trial[2], material=trial[1], **scale)[0].size * pixel_size_nm**2
+    rows = [
+        (method, trial[0], area)
+        for method in methods
+        for trial, area in of_trial.items()
+        if is_tried(method, trial, filters_every)
+    ]
+    table = pd.DataFrame(rows, columns=["method", "specimen", "area_nm2"])
+    return table.groupby(["method", "specimen"], sort=False, as_index=False).sum()
 
 
 @lru_cache

@@ -14,6 +14,7 @@ from temlib.measure import DETECTABLE, seen
 ERROR, ANY_SHAPE = "diameter_error_nm", "diameter_error_any_shape_nm"
 NINETY = 1.645  # standard errors of a 90 % interval
 SPHERES, BODIES = "sized", "second"  # specimens
+MOST_MISFIT = 2.0  # of a group of particles whose standard errors are believed
 LEVELS = (0.0, DETECTABLE, 8.0, 15.0)  # of d' as far as it is seen, at which a class begins
 # of a calibration: what tells a class, where what touches is in classes of its own; what is known; of how many
 COLUMNS = ["touching", "least_d_prime", "factor", "of_diameter", "spheres", "bodies"]
@@ -66,9 +67,10 @@ def stated(table, calibrated):
     -------
     pandas.DataFrame
         With other diameter_error_nm, and diameter_error_any_shape_nm after it; NaN for what is touching, or not, if
-        nothing is known of such. What has an error as large as itself is not significant.
+        nothing is known of such, and where spheres do not describe what is there (MOST_MISFIT). What has an error as
+        large as itself is not significant.
     """
-    told = _look_up(table, calibrated)
+    told = _look_up(table, calibrated).where(~(table["misfit"] > MOST_MISFIT))
     of_spheres_nm = told["factor"] * table[ERROR]
     significant = table["significant"] & ~(of_spheres_nm >= table["diameter_nm"])
     table = table.assign(**{ERROR: of_spheres_nm}, significant=significant)
@@ -125,7 +127,7 @@ def held(rows, by, *, seed, column=ERROR):
 
 def _of_known(rows):
     """Particles that are found with a standard error, and whose true diameter is known."""
-    found = rows[(rows["kind"] == "matched") & np.isfinite(rows[ERROR])]
+    found = rows[(rows["kind"] == "matched") & np.isfinite(rows[ERROR]) & ~(rows["misfit"] > MOST_MISFIT)]
     return found[found["specimen"].isin([SPHERES, BODIES]) & ~found["true_at_border"].astype(bool)]
 
 

@@ -11,7 +11,7 @@ def matched(errors_nm, bound_nm=2.0, **columns):
     told = {"kind": "matched", "true_diameter_nm": 100.0, "true_bound_nm": bound_nm, "diameter_error_nm": 1.0}
     told |= {"edge_width_nm": 3.0, "field": "a", "method": "raw", "dose_e_per_px": 5.0, "material": "FeNi"}
     told |= {"true_d_prime": 7.0, "true_at_border": False, "true_gap_nm": np.inf, "significant": True}
-    told |= {"diameter_error_any_shape_nm": 2.0} | columns
+    told |= {"diameter_error_any_shape_nm": 2.0, "misfit": 1.0} | columns
     return pd.DataFrame({"error_nm": errors_nm} | told)
 
 
@@ -67,6 +67,7 @@ def test_the_curve_counts_false_ones_in_fields_of_the_papers_size():
     false = invented([6.0, 8, 8, 8, 8], shown=[1.2, 0.5, 1, 1, 1], diameter_nm=[40.0, 40, 20, 40, 40])
     false = false.assign(contrast=[0.1, 0.1, 0.1, 0.02, 0.1], kind=["invented", "split", *["invented"] * 3])
     false["at_border"] = [False] * 4 + [True]
+    false["specimen"] = "second"  # whose particles reach in from outside
     area = pd.Series({"raw": 2 * found_tables.BEAM_FIELD_NM**2})
     curve = found_tables.froc(rows, false, area, "method").set_index("least_d_prime")
     assert curve.loc[0.0, "false_per_field"] == 1 and curve.loc[0.0, "recall"] == 1
@@ -88,6 +89,33 @@ def test_invented_particles_are_counted_by_specimen_in_fields_of_the_papers_size
     # two in four half fields, one of them a piece, the other significant; the others are too small or too faint
     columns = ["without_partner", "pieces", "significant"]
     assert table[columns].to_numpy().tolist() == [[1, 0.5, 0.5], [0, 0, 0]]
+
+
+def test_at_the_border_of_a_field_into_which_nothing_reaches_a_particle_is_invented():
+    rows = pd.concat([invented([5.0], at_border=True, specimen=name) for name in ("sized", "empty", "second")])
+    assert found_tables.without_partner(rows).tolist() == [True, True, False]
+
+
+def test_where_all_of_few_fields_agree_the_interval_is_wilsons():
+    truths, fields = np.ones(40), np.repeat(np.arange(10), 4)
+    low, high = bootstrap.share_interval(truths, fields, seed=0)
+    assert (low, high) == (pytest.approx(10 / (10 + 1.96**2), abs=1e-3), 1)  # 1 / (1 + z^2 / n) of ten fields
+
+
+def test_a_share_has_the_interval_of_its_bootstrap():
+    rng = np.random.default_rng(0)
+    truths, fields = (rng.random(90) < 0.4).astype(float), np.repeat(np.arange(30), 3)
+    both = [
+        bootstrap.share_interval(truths, fields, seed=1),
+        bootstrap.interval(truths, fields, np.mean, seed=1),
+    ]
+    np.testing.assert_allclose(*both)
+
+
+def test_an_aim_is_reached_if_its_whole_interval_is():
+    table = pd.DataFrame({"value": [1.0, 1.0, 2.0], "low": [0.9, 0.9, 1.5], "high": [1.2, 1.4, 2.5]})
+    verdicts = size_tables.verdicts(table, np.zeros(3), np.full(3, 1.3))
+    assert verdicts.tolist() == ["reached", "not resolved", "missed"]
 
 
 PAIR = {"true_row_px": [10.0, 50, 300], "true_col_px": 10.0, "true_gap_nm": [20.0, 20, 500]}  # and one far away
@@ -168,9 +196,10 @@ def test_centres_are_off_along_each_axis():
 
 
 def test_bias_and_spread_of_each_quantity():
-    errors_nm = pd.DataFrame({"method": "raw", "quantity": ["gap"] * 3, "field": "a", "error_nm": [-1.0, 2, 4]})
+    errors_nm = pd.DataFrame({"method": "raw", "quantity": "gap", "field": "a", "error_nm": [-1.0, 2, 2, 4, 7]})
     [row] = size_tables.spreads(errors_nm, ["method", "quantity"], seed=0).to_dict("records")
-    assert row["bias_nm"] == 2 and row["spread_nm"] == pytest.approx(2 / 0.6745) and row["n"] == 3
+    assert row["bias_nm"] == 2 and row["spread_nm"] == pytest.approx(2 / 0.6745) and row["n"] == 5  # |x|: 0 0 2 3 5
+    assert size_tables.spreads(errors_nm[:4], ["method"], seed=0).empty  # too few to have a spread
 
 
 def test_diameters_are_compared_with_what_the_hde_image_shows():

@@ -64,7 +64,8 @@ def test_the_two_exposures_and_the_long_one_have_one_scale():
     first, second, hde = size_trials.exposed(flat, dose_e_per_px=20.0, rng=np.random.default_rng(0))
     assert not np.array_equal(first, second)
     assert [image.mean() for image in (first, second, hde)] == pytest.approx([16, 16, 16], rel=0.01)
-    assert hde.std() == pytest.approx(20 * np.sqrt(0.8 * ONEVIEW_BIN8.excess_factor / 70400), rel=0.05)
+    noise = np.diff(hde).std() / np.sqrt(2)  # the light, which is not even, is in no difference of neighbours
+    assert noise == pytest.approx(20 * np.sqrt(0.8 * ONEVIEW_BIN8.excess_factor / 70400), rel=0.05)
 
 
 def test_pieces_of_a_particle_are_split():
@@ -74,13 +75,18 @@ def test_pieces_of_a_particle_are_split():
 
 
 def test_sizes_are_drawn_as_often_in_each_octave():
-    found = pd.concat(
-        [size_trials.sized_field(1, i, material="FeNi", size_px=256, pixel_size_nm=3.0)[1] for i in range(20)]
-    )
+    fields = [size_trials.sized_field(1, i, material="FeNi", size_px=256, pixel_size_nm=3.0)[1] for i in range(20)]
+    found = pd.concat(fields)
     share = np.mean(found["diameter_nm"] > np.sqrt(30 * 200))  # geometric middle: half, but for what finds no place
     assert 0.3 < share < 0.55
-    pairs = gaps(*[found[["row_px", "col_px", "diameter_nm"]].iloc[:2]] * 2, 3.0)
-    assert pairs[0, 1] > -21
+
+
+def test_two_particles_are_a_pair_or_far_apart():
+    fields = [size_trials.sized_field(1, i, material="FeNi", size_px=256, pixel_size_nm=3.0)[1] for i in range(6)]
+    places = [field[["row_px", "col_px", "diameter_nm"]].to_numpy() for field in fields]
+    apart_nm = np.concatenate([gaps(one, one, 3.0)[np.triu_indices(len(one), 1)] for one in places])
+    assert apart_nm.min() > -20 and (apart_nm < 0).any()
+    assert not ((apart_nm > 40) & (apart_nm < 60)).any()
 
 
 def test_filters_are_not_tuned_on_what_is_judged(monkeypatch):
@@ -95,12 +101,26 @@ def test_filters_are_not_tuned_on_what_is_judged(monkeypatch):
     monkeypatch.setattr(size_trials, "tuned_filters", lambda *a, **k: ({}, None))
     size_trials._filters("recorded", "recorded", 5.0, 2, 1, 8, 3.0)
     size_trials._filters("sized", "FeNi", 5.0, 2, 1, 8, 3.0)
-    assert min(drawn) >= size_trials.RECORDED
+    assert drawn == [size_trials.RECORDED, size_trials.TUNING_FROM, size_trials.TUNING_FROM + 1]
+
+
+def test_areas_are_those_of_the_fields_that_a_method_was_tried_on():
+    trials = [("sized", "Ni", i, 5.0) for i in range(4)] + [("empty", "none", 0, 5.0)]
+    table = size_trials.tried_areas(trials, ["raw", "gaussian", "hde"], filters_every=3, seed=1, **SCALE)
+    found = table.set_index(["method", "specimen"])["area_nm2"] / (128 * 3.0) ** 2
+    # a filter on fields 0 and 3, what is no single exposure on no empty one
+    assert found.to_dict() == {
+        ("raw", "sized"): 4,
+        ("raw", "empty"): 1,
+        ("gaussian", "sized"): 2,
+        ("gaussian", "empty"): 1,
+        ("hde", "sized"): 4,
+    }
 
 
 def test_what_was_measured_once_is_not_measured_again(tmp_path, monkeypatch):
     options = {"folder": tmp_path, "cards": {"fast": "fast"}, "finder": "fast", "tuning_fields": 0, "seed": 1}
-    options |= {"size_px": 96, "pixel_size_nm": 3.0}
+    options |= {"filters_every": 1, "size_px": 96, "pixel_size_nm": 3.0}
     trial = ("sized", "FeNi", 0, 10.0)
     before = size_trials.measured(trial, **options)
     assert set(before["method"]) == {"fast", "raw", "raw_twice", "hde"}

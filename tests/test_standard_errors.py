@@ -10,7 +10,7 @@ from temlib import standard_errors
 def found(spread, number, seed=0, **columns):
     """Particles of 100 nm whose errors are normal, and which the fit states as 1."""
     errors_nm = np.random.default_rng(seed).normal(0, spread, number)
-    told = {"specimen": "sized", "diameter_error_nm": 1.0, "diameter_nm": 100.0, "touching": False}
+    told = {"specimen": "sized", "diameter_error_nm": 1.0, "diameter_nm": 100.0, "touching": False, "misfit": 1.0}
     return pd.DataFrame({"error_nm": errors_nm, "d_prime": 6.0, "shown": 1.0, "significant": True} | told | columns)
 
 
@@ -46,3 +46,9 @@ def test_a_class_that_is_not_known_takes_the_next_lower_one():
 def test_what_has_an_error_as_large_as_itself_is_not_significant():
     known = pd.DataFrame({"touching": [False], "least_d_prime": 0.0, "factor": 120.0, "of_diameter": 0.0})
     assert not standard_errors.stated(found(1.0, 1), known)["significant"].any()
+
+
+def test_what_spheres_do_not_describe_has_no_standard_error():
+    known = pd.DataFrame({"touching": [False], "least_d_prime": 0.0, "factor": 2.0, "of_diameter": 0.0})
+    told = standard_errors.stated(found(1.0, 2).assign(misfit=[1.9, 2.1]), known)
+    np.testing.assert_equal(told["diameter_error_nm"].to_numpy(), [2, np.nan])
