@@ -28,7 +28,6 @@ from temlib.writers import QUANTITY
 FARTHEST_DIAMETERS = 0.5  # that a particle moves from one image to the next, of the median diameter
 LOST_IMAGES = 3  # in which a particle may be missing
 BRIGHT, BRIGHT_SHARE = 1.3, 0.05  # films above which a bright-field frame has less than this share of its pixels
-ERRORS = Path(__file__).parent / "weights" / "diameter_errors.csv"  # the study's 09_calibration
 RAW = "raw"  # the method of the table of errors that fits raw frames
 _after = COLUMNS.index(standard_errors.ERROR) + 1
 KEYS = ["image", "time_s", "particle"]
@@ -174,7 +173,7 @@ def _how(network, marks, electrons, **options):
         said = "it is denoised: its errors are those that its network's outputs had in simulation, d' that of a OneView"
         if not electrons:
             said = "it is denoised and in counts, so it tells no errors: measure the raw frame"
-        elif card not in pd.read_csv(ERRORS)["card_sha256"].to_numpy():
+        elif card not in pd.read_csv(standard_errors.FILE)["card_sha256"].to_numpy():
             said = "it is denoised by a network whose errors are not known: measure the raw frame"
         notes.append(said)
 
@@ -258,7 +257,7 @@ def with_stated_errors(table, card_sha256=None, *, pixel_size_nm):
     pandas.DataFrame
         With NaN for the errors of a network that was not tried, and of what is larger than anything that was tried.
     """
-    known = pd.read_csv(ERRORS)
+    known = pd.read_csv(standard_errors.FILE)
     known = known[known["method"] == RAW if card_sha256 is None else known["card_sha256"] == card_sha256]
     table = standard_errors.stated(table, known)
     errors = [standard_errors.ERROR, standard_errors.ANY_SHAPE]

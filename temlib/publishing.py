@@ -4,10 +4,13 @@ import json
 import os
 import shutil
 
+from temlib import standard_errors
 from temlib.errors import ProfileError, TemlibError
 from temlib.paths import FIGURES
 from temlib.provenance import git_state
 from temlib.settings import notebook_paths
+
+CALIBRATION = "09_calibration.csv"
 
 
 def check_publishable(run_dir):
@@ -26,7 +29,8 @@ def check_publishable(run_dir):
 def publish_results(run_dir, chosen):
     """Replace the committed reference results by this run's, if this code made every one of them.
 
-    The study's, which take hours, stand apart in figures/study and are replaced notebook by notebook.
+    The study's, which take hours, stand apart in figures/study and are replaced notebook by notebook. Its table of
+    standard errors is also what `temlib measure` states from then on.
     """
     of_study = run_dir.name == "study"
     notebooks = chosen if of_study else notebook_paths()
@@ -57,6 +61,8 @@ def publish_results(run_dir, chosen):
         raise TemlibError(
             f"--publish: {target} could not be replaced ({error}): mend that, and publish again."
         ) from error
+    if of_study and CALIBRATION in [file.name for file in results]:
+        shutil.copy2(target / CALIBRATION, standard_errors.FILE)
     print(f"Copied the results to {os.path.relpath(target)}: look at them, then commit them.")
 
 

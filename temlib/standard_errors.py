@@ -5,12 +5,15 @@ two: of spheres, a factor times the fit's own; of any shape, its square and that
 Tables in, tables out.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from temlib.bootstrap import shares
 from temlib.measure import DETECTABLE, seen
 
+FILE = Path(__file__).parent / "weights" / "diameter_errors.csv"  # what is stated: the study's 09_calibration
 ERROR, ANY_SHAPE = "diameter_error_nm", "diameter_error_any_shape_nm"
 NINETY = 1.645  # standard errors of a 90 % interval
 SPHERES, BODIES = "sized", "second"  # specimens

@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 from typer.testing import CliRunner
 
-from temlib import measuring, paths, sizing
+from temlib import measuring, paths, sizing, standard_errors
 from temlib.camera import ONEVIEW_BIN8, expose
 from temlib.cli import app
 from temlib.errors import TemlibError
@@ -236,7 +236,7 @@ def test_standard_errors_are_those_of_the_very_network(tmp_path, monkeypatch):
         "best,abc,False,0,3,0.3",
     ]
     file.write_text("\n".join(rows))
-    monkeypatch.setattr(measuring, "ERRORS", file)
+    monkeypatch.setattr(standard_errors, "FILE", file)
     told = {"diameter_error_nm": 1.0, "diameter_nm": [10.0, 10, 900], "significant": True, "misfit": [1.0, 3, 1]}
     table = pd.DataFrame(told | {"d_prime": 7.0, "shown": 1.0, "touching": False})
     of_sphere, of_any = "diameter_error_nm", "diameter_error_any_shape_nm"

@@ -237,6 +237,17 @@ def test_the_studys_results_stand_apart_and_are_replaced_notebook_by_notebook(fi
     assert names(finished / "figures") == ["study", "table_1.csv"]
 
 
+def test_what_measure_states_is_the_calibration_of_the_published_study(finished, monkeypatch):
+    stated = finished / "diameter_errors.csv"
+    monkeypatch.setattr(publishing.standard_errors, "FILE", stated)
+    monkeypatch.setattr(publishing, "CALIBRATION", "01_new.json")
+    (finished / "runs/tiny").rename(finished / "runs/study")
+    (finished / "params/tiny.yaml").rename(finished / "params/study.yaml")
+    (finished / "runs/study/figures/01_new.json").write_text(provenance())
+    assert call("study", "--only", "01", "--publish")[0] == 0
+    assert stated.read_text() == provenance()
+
+
 def test_publish_keeps_the_results_of_the_study(finished):
     (finished / "figures/study").mkdir(parents=True)
     (finished / "figures/study/10_ablations.csv").write_text("hours")
