@@ -40,8 +40,9 @@ def validate(folder, network, out_dir, *, each=map, progress=None):
     -------
     table : pandas.DataFrame
         Of `size_tables.errors`, a row a method ("raw": fitted to the raw LDE frame; the network's name: to its output)
-        and class of the d_prime that they have; with false_per_field of the method, significant ones of 30 nm and 3 %
-        contrast or more where the HDE frame shows none, in a field of the paper's size.
+        and class of the d_prime that they have; with false_per_field of the method, those of 30 nm and 3 % contrast
+        or more where the HDE frame shows none, in a field of the paper's size, and significant_false_per_field, each
+        with the ends _low and _high of its 95 % interval.
     refusals : list of str
         A sentence for each set that is left out.
 
@@ -115,7 +116,8 @@ def _table(rows, area_nm2):
     whole = ~rows["true_at_border"].astype("boolean").fillna(True) & (rows["true_transmission"] <= 1 - LEAST_CONTRAST)
     known = rows.assign(d_prime=classes)[whole].sort_values(["method", "d_prime"], ascending=[False, True])
     table = size_tables.errors(known, ["method", "d_prime"], seed=0)
-    significant = rows["significant"].eq(True).fillna(False).astype(bool)
-    invented = rows[found_tables.without_partner(rows) & significant].groupby("method").size()
-    per_field = found_tables.BEAM_FIELD_NM**2 / area_nm2
-    return table.assign(false_per_field=table["method"].map(invented).fillna(0) * per_field)
+    tried = pd.DataFrame({"method": rows["method"].unique(), "specimen": "yours", "area_nm2": area_nm2})
+    invented = found_tables.invented_per_field(rows.assign(specimen="yours"), tried).set_index("method")
+    told = {"without_partner": "false_per_field", "significant": "significant_false_per_field"}
+    named = {f"{name}{end}": f"{new}{end}" for name, new in told.items() for end in ("", "_low", "_high")}
+    return table.join(invented[list(named)].rename(columns=named), on="method")

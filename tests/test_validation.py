@@ -54,4 +54,5 @@ def test_what_the_frame_cuts_is_neither_wrong_nor_invented():
     several += [rows("invented", **nothing), rows("invented", at_border=True, **nothing)]
     several += [rows("invented", significant=False, **nothing)]
     table = validation._table(pd.concat(several, ignore_index=True), area_nm2=2 * BEAM_FIELD_NM**2)
-    assert table[["n", "found", "false_per_field"]].to_numpy().tolist() == [[1, 1.0, 0.5]]
+    columns = ["n", "found", "false_per_field", "significant_false_per_field"]
+    assert table[columns].to_numpy().tolist() == [[1, 1.0, 1.0, 0.5]]
