@@ -169,7 +169,7 @@ def overlay(path, shown, particles, movie, *, number, model):
     """
     scale = _overlay_scale(shown[-1].shape)
     low, high = np.percentile(shown[-1], (0.1, 99.9))
-    high += (high - low) * 0.05 or 1.0
+    high += (high - low) * 0.2 or 1.0  # room for the noise of a raw frame
     rows, columns = (round(scale * n) for n in shown[-1].shape)
     em = max(14, columns // 50)
     font = _font(em)
