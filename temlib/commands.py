@@ -2,6 +2,8 @@
 
 import sys
 from contextlib import contextmanager
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -12,8 +14,22 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # else it takes "[px]" for a colour
-    help="Low-dose TEM frames of nanoparticles: denoise and measure yours, simulate some, fetch the paper's.",
 )
+
+
+def _tell_version(wanted):
+    if wanted:
+        print(f"temlib {metadata.version('temlib')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version and end.")
+    ] = False,
+):
+    """Low-dose TEM frames of nanoparticles: denoise and measure yours, simulate some, fetch the paper's."""
 
 
 def refuse(sentence):

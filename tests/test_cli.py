@@ -1,4 +1,5 @@
 import shutil
+from importlib import metadata
 
 import pytest
 from typer.testing import CliRunner
@@ -18,6 +19,10 @@ def simulated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "sets"
     assert call("simulate", folder, "--fields", 1, "--validation", 1, "--size", 128, "--pixel-size-nm", 4.5)[0] == 0
     return folder
+
+
+def test_the_version_is_told():
+    assert call("--version") == (0, f"temlib {metadata.version('temlib')}\n", "")
 
 
 def test_simulated_sets_are_indexed_without_their_table(simulated):
