@@ -43,7 +43,7 @@ EMPTY_LIKE = "silicate"  # what the filters expect on an empty film
 SEGMENTATION = KATSUNO.parent / "segmentation"  # recorded images and their masks, where they are beside the project
 # Modules whose change makes a measurement another one
 DECIDING = ("camera", "exposed_images", "film", "filters", "measure", "particles", "phantom", "second_phantom")
-DECIDING += ("frame_noise", "preprocess", "simulate", "size_trials", "sizing", "trials")
+DECIDING += ("frame_noise", "measuring", "preprocess", "simulate", "size_trials", "sizing", "trials")
 NOTHING = pd.DataFrame(columns=["row_px", "col_px", "diameter_nm", "shape", "transmission"], dtype=float)
 TRUTH = ["row_px", "col_px", "diameter_nm", "shape", "transmission", "gap_nm", "at_border", "d_prime"]
 TRUTH += ["bound_nm"]

@@ -1,9 +1,10 @@
 """What the shipped networks make of frames whose truth is known."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from temlib import networks, trials
+from temlib import networks, standard_errors, trials
 from temlib.inference import denoise_image
 
 DOSE_E_PER_PX = 5.0
@@ -29,3 +30,9 @@ def test_film_that_is_partly_covered_comes_out_at_its_dose(draw, kind, model):
     frame = trials.expose(field, kind, dose_e_per_px=DOSE_E_PER_PX, rng=np.random.default_rng(1))
     image = denoise_image(frame, networks.load(model, threads=1))
     assert image[film].mean() == pytest.approx(DOSE_E_PER_PX, rel=0.03)
+
+
+@pytest.mark.parametrize("model", networks.SHIPPED)
+def test_the_standard_errors_of_what_a_shipped_network_denoised_are_known(model):
+    known = pd.read_csv(standard_errors.FILE)
+    assert networks.load(model, threads=1).card_sha256 in set(known["card_sha256"])
