@@ -209,6 +209,7 @@ def requests(model, *, threads, precision="f32"):
     options = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_CPU_PINNING": False,  # else two networks of one thread each share one core
         "INFERENCE_PRECISION_HINT": precision,  # else bf16 is taken wherever the processor has it
     }
 
