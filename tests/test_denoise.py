@@ -399,7 +399,7 @@ def test_a_preview_has_every_image_and_says_what_is_not_measured(as_it_is, movie
     assert as_it_is(movie_file, "-o", tmp_path, "--preview", "mp4")[0] == 0
     with av.open(str(tmp_path / "run_denoised.hspy.mp4")) as film:
         pictures = [frame.to_ndarray(format="gray") for frame in film.decode(video=0)]
-    assert len(pictures) == 6
+    assert len(pictures) == 6 * 9  # each of six so often that they last two seconds, 50 pictures
     assert {"raw", "network output: untouched"} <= set(texts)
     dose = COUNTS[:2].mean((1, 2)).sum() / 6.25
     assert f"0.25 s     cumulative dose {dose:.4g} e-/nm2" in texts  # the second image
@@ -410,7 +410,8 @@ def test_a_preview_has_one_contrast_for_all_images_and_both_sides(tiny_card, tmp
     rsciio.hspy.file_writer(str(tmp_path / "a.hspy"), signal(np.stack([dim, dim / 2])))
     denoise_file(tmp_path / "a.hspy", untouched, tmp_path, preview=True)
     with av.open(str(tmp_path / "a_denoised.hspy.mp4")) as film:
-        first, second = (frame.to_ndarray(format="gray").astype(float) for frame in film.decode(video=0))
+        pictures = [frame.to_ndarray(format="gray").astype(float) for frame in film.decode(video=0)]
+    first, second = pictures[0], pictures[-1]
     left, right = first[200, :400], first[200, 408:808]
     np.testing.assert_allclose(left, right, atol=4)
     np.testing.assert_allclose(second[200, 200:390], first[200, 100:195].repeat(2), atol=8)  # half as bright

@@ -241,7 +241,7 @@ def test_a_folder_of_lde_frames_is_told_about_denoise_in_one_sentence(tmp_path):
         put(tmp_path / f"{number}.tif", LDE)
     fields, [sentence] = index_folder(tmp_path)
     assert fields.empty
-    assert "no usable HDE frame" in sentence and f"temlib denoise {tmp_path}" in sentence
+    assert "no usable HDE frame" in sentence and "`temlib denoise`" in sentence
 
 
 def test_folders_without_frames_files_and_missing_folders_are_told_apart(tmp_path):
