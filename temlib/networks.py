@@ -259,13 +259,17 @@ def as_module(model):
     """
     from safetensors.torch import load_file
 
-    from temlib.models import build_unet
     from temlib.plain_unet import PlainUNet
 
     card_file, card = read_card(model)
     weights = weights_file(card_file, card, ".safetensors")
     with _of_this_version(weights):
-        network = PlainUNet(**card["architecture"]) if "architecture" in card else build_unet("random")[0]
+        if "architecture" in card:
+            network = PlainUNet(**card["architecture"])
+        else:  # only this one needs what the extra [paper] brings
+            from temlib.models import build_unet
+
+            network = build_unet("random")[0]
         network.load_state_dict(load_file(weights))
     return network.eval()
 

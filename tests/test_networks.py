@@ -1,6 +1,7 @@
 import gc
 import json
 import shutil
+import sys
 import weakref
 
 import numpy as np
@@ -94,6 +95,13 @@ def test_weights_of_another_architecture_are_one_sentence_on_a_gpu(copied, monke
     rewrite(copied, architecture={"stem": 2, "widths": [8, 12], "depth": 1})  # its weights have 4 and 6 channels
     with pytest.raises(ModelFileError, match=r"^tiny\.safetensors cannot be loaded \(RuntimeError: .*size mismatch"):
         networks.load(copied)
+
+
+def test_a_shipped_network_on_a_gpu_needs_torch_alone(copied, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)  # as if it were not installed
+    monkeypatch.delitem(sys.modules, "temlib.models", raising=False)
+    assert networks.as_module(copied).stem == 2
 
 
 def test_what_was_compiled_for_a_shape_is_let_go_after_other_shapes(copied):
