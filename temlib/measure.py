@@ -15,11 +15,12 @@ from temlib import sizing
 from temlib.camera import detectability, for_sums, pixel_variance
 from temlib.film import film_level
 from temlib.particles import find_particles, gaps, leave_frame
+from temlib.sphere_images import FILM, SPHERE, expected
 
 BLUR_PX = 0.5  # of the edges of particles in a frame that was binned by 8
 FINDER_PIXEL_NM = 3.0  # as which the finder takes any pixel: it knows 30 to 240 nm, so 10 to 80 pixels
 SIZES_PX = 10, 80  # of particles that are found
-ON_DENOISED = {"free": (*sizing.SPHERE, *sizing.FILM, sizing.BLUR), "blur_px": 1.0}  # fits: the blur to start from
+ON_DENOISED = {"free": (*SPHERE, *FILM, sizing.BLUR), "blur_px": 1.0}  # fits: the blur to start from
 EDGE_WIDTHS = 2.563  # from 10 to 90 % of an edge, in standard deviations of its blur
 MARGIN_PX = 10  # of film around a group of particles, which is fitted with it
 NEAR_PX = 4.0  # particles whose rims are nearer are fitted together
@@ -279,7 +280,7 @@ def _with_nested_as_one(fit, window, options):
 
 def _with_missed(fit, window, denoised, options):
     """The fit with more spheres where the denoised image is darker than its own explain: a heap hides rims."""
-    explained = sizing.expected(fit.spheres, fit.film, window.shape, blur_px=fit.blur_px)
+    explained = expected(fit.spheres, fit.film, window.shape, blur_px=fit.blur_px)
     residual = np.where(options["ignored"], 0, denoised - explained)
     missed = _found(1 + residual / fit.film[0], 1.0)
     missed = missed[_contrast(missed) >= LEAST_MISSED]
@@ -332,10 +333,10 @@ def _without_needless(fit, window, options):
 
 def _against_denoised(fit, denoised, others, camera, exposures):
     """Of each sphere, against the image in which only it is missing: d', and the share that the denoised one shows."""
-    with_all = sizing.expected(fit.spheres, fit.film, denoised.shape, blur_px=BLUR_PX)
+    with_all = expected(fit.spheres, fit.film, denoised.shape, blur_px=BLUR_PX)
     d_primes, shown = [], []
     for k in range(len(fit.spheres)):
-        without = sizing.expected(np.delete(fit.spheres, k, axis=0), fit.film, denoised.shape, blur_px=BLUR_PX)
+        without = expected(np.delete(fit.spheres, k, axis=0), fit.film, denoised.shape, blur_px=BLUR_PX)
         signal = np.where(others, 0, without - with_all)
         shown.append(np.sum(signal * (without - denoised)) / max(np.sum(signal**2), np.finfo(float).tiny))
         d_primes.append(math.sqrt(exposures) * detectability(signal, with_all, for_sums(camera)) if camera else np.nan)

@@ -8,13 +8,10 @@ from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
-from skimage.io import imread
 
-from temlib import phantom, sizing
+from temlib import sizing, sphere_images
 from temlib.camera import ONEVIEW_BIN8, Camera, detectability, for_sums
 from temlib.errors import TemlibError
-from temlib.exposed_images import binned_mask, particles_in, transmission_of
 from temlib.inference import denoise_image, fingerprint
 from temlib.measure import BLUR_PX, COLUMNS, MARGIN_PX, measure, measure_denoised
 from temlib.measuring import RAW, camera_and_unit
@@ -22,94 +19,22 @@ from temlib.networks import load
 from temlib.particles import gaps, leave_frame, match_particles
 from temlib.paths import whole_file
 from temlib.provenance import digest_of_code
-from temlib.real_frames import KATSUNO
-from temlib.second_phantom import second_field
 from temlib.simulate import field_rng, illumination
-from temlib.trials import FILTERS, expose, film_with, shots, tuned_filters
+from temlib.sized_fields import FIELDS, RECORDED, recorded_field
+from temlib.trials import FILTERS, expose, shots, tuned_filters
 
-SIZES_NM = 30.0, 200.0
-SPHERES = 16  # that are drawn for a field, of which some find no place
-PAIRS = 0.4  # share of particles that are placed beside another one
-GAPS_NM = -20.0, 40.0  # from its rim to theirs
-APART_NM = 60.0  # others are at least so far away, rim to rim
-TRIES = 40  # places that are tried for each
 HDE_E_PER_PX = 64 * 1100.0  # on a binned pixel of the paper's HDE frames
 RAW_TWICE = "raw_twice"  # the matched fit of the mean of two raw exposures; RAW is that of one
 NEAR_NM = 30.0  # a nearer rim belongs to what the bound takes for unknown
 TRIAL = ["specimen", "material", "index", "dose_e_per_px"]  # what one trial is
 TUNING_FROM = 10_000  # number of the first field that filters are tuned on
-RECORDED = 9  # recorded images that can be judged; on the one after them, filters are tuned
 EMPTY_LIKE = "silicate"  # what the filters expect on an empty film
-SEGMENTATION = KATSUNO.parent / "segmentation"  # recorded images and their masks, where they are beside the project
 # Modules whose change makes a measurement another one
-DECIDING = ("camera", "exposed_images", "film", "filters", "measure", "particles", "phantom", "second_phantom")
-DECIDING += ("frame_noise", "measuring", "preprocess", "simulate", "size_trials", "sizing", "trials")
-NOTHING = pd.DataFrame(columns=["row_px", "col_px", "diameter_nm", "shape", "transmission"], dtype=float)
+DECIDING = ("camera", "exposed_images", "film", "filters", "frame_noise", "measure", "measuring", "particles")
+DECIDING += ("phantom", "preprocess", "second_phantom", "simulate", "size_trials", "sized_fields", "sizing")
+DECIDING += ("sphere_images", "trials")
 TRUTH = ["row_px", "col_px", "diameter_nm", "shape", "transmission", "gap_nm", "at_border", "d_prime"]
 TRUTH += ["bound_nm"]
-
-
-def empty_field(seed, index, *, size_px, pixel_size_nm, material):
-    """Film with the texture of its carbon: transmission (size_px, size_px) and an empty table; of no material."""
-    rng = np.random.default_rng([seed, index, 10])
-    return film_with([], size_px=size_px, pixel_size_nm=pixel_size_nm, rng=rng), NOTHING
-
-
-def recorded_field(seed, index, *, size_px, pixel_size_nm, material):
-    """A recorded image as specimen, with the particles of its hand-made mask; of its own size, and of no material.
-
-    A particle's diameter is that of the circle of its area, its transmission in the centre that of a sphere which
-    takes as much light. `pixel_size_nm` is as if: the images have no calibration.
-    """
-    image, mask = (imread(sorted(SEGMENTATION.glob(f"{what}_*.png"))[index]) for what in ("image", "label"))
-    transmission, inside = transmission_of(image), binned_mask(mask)
-    masked = particles_in(inside)
-    centres = masked[["row_px", "col_px"]].to_numpy()
-    nearest = cKDTree(centres).query(np.argwhere(inside))[1]
-    mean = pd.Series(transmission[inside]).groupby(nearest).mean().reindex(range(len(masked))).to_numpy()
-    depth = -np.log(mean.clip(0.02, 0.99)) * 1.5  # of a sphere's centre: its mean thickness is 2/3 of its diameter
-    told = masked[["row_px", "col_px"]].assign(
-        diameter_nm=masked["diameter_px"] * pixel_size_nm, shape="recorded", transmission=np.exp(-depth)
-    )
-    return transmission, told
-
-
-def sized_field(seed, index, *, size_px, pixel_size_nm, material):
-    """Spheres of all sizes, alone and in pairs: transmission of one field, and what is in it.
-
-    As `trials.paper_field`, but for the layout: diameters are drawn as often in each octave, of which the largest are
-    placed first, and a pair's gap is as often any between overlap and clear film.
-
-    Returns
-    -------
-    transmission : ndarray of float32, shape (size_px, size_px)
-    truth : pandas.DataFrame
-        Of `phantom.truth_table`.
-    """
-    rng = np.random.default_rng([seed, index, list(phantom.MATERIALS).index(material), 9])
-    paths_nm = phantom.MATERIALS[material].mean_free_path_nm
-    spheres, partners = [], set()
-    for diameter_nm in np.sort(np.exp(rng.uniform(*np.log(SIZES_NM), SPHERES)))[::-1]:  # the small find a place
-        lone = [number for number in range(len(spheres)) if number not in partners]
-        paired = bool(lone) and rng.random() < PAIRS
-        for _ in range(TRIES):
-            if paired:
-                number = rng.choice(lone)
-                other, angle = spheres[number], rng.uniform(0, 2 * np.pi)
-                far_px = ((diameter_nm + other.diameter_nm) / 2 + rng.uniform(*GAPS_NM)) / pixel_size_nm
-                place = np.array([other.row_px, other.col_px]) + far_px * np.array([np.sin(angle), np.cos(angle)])
-            else:
-                number, place = None, rng.uniform(0, size_px - 1, 2)
-            others = [(p.row_px, p.col_px, p.diameter_nm) for k, p in enumerate(spheres) if k != number]
-            apart = not others or gaps([(*place, diameter_nm)], others, pixel_size_nm).min() > APART_NM
-            from_edge = np.minimum(place, size_px - 1 - place).min() - diameter_nm / 2 / pixel_size_nm
-            if apart and from_edge > 0:
-                path_nm = rng.choice(paths_nm) * rng.uniform(0.7, 1.3)
-                spheres.append(phantom.Particle(*map(float, place), float(diameter_nm), float(path_nm)))
-                partners |= {number, len(spheres) - 1} if paired else set()
-                break
-    film = film_with(spheres, size_px=size_px, pixel_size_nm=pixel_size_nm, rng=rng)
-    return film, phantom.truth_table(f"{material}_{index}", spheres)
 
 
 def with_physics(truth, shape, *, dose_e_per_px, pixel_size_nm, camera=ONEVIEW_BIN8):
@@ -129,7 +54,7 @@ def with_physics(truth, shape, *, dose_e_per_px, pixel_size_nm, camera=ONEVIEW_B
     pandas.DataFrame
         With gap_nm to the nearest rim (inf if there is none), at_border, d_prime (`camera.detectability` beside near
         neighbours, in whole segments, as `measure` tells it of what it finds), and bound_nm, the least standard
-        deviation of an unbiased diameter with all of `sizing.SPHERE` and `sizing.FILM` unknown, beside these, edges
+        deviation of an unbiased diameter with all of `sphere_images.SPHERE` and `FILM` unknown, beside these, edges
         sharp. Whatever the shape, both are of a sphere.
     """
     places = truth[["row_px", "col_px", "diameter_nm"]].to_numpy()
@@ -144,7 +69,7 @@ def with_physics(truth, shape, *, dose_e_per_px, pixel_size_nm, camera=ONEVIEW_B
         window = np.ceil((spheres[near, :2] + spheres[near, 2:3] / 2).max(axis=0) + MARGIN_PX - low).astype(int)
         film, around = [dose_e_per_px, 0, 0], spheres[near] - [*low, 0, 0]
         bounds.append(sizing.bound(around, film, window, camera)[0, 2] * pixel_size_nm)
-        there, gone = (sizing.expected(of, film, window, blur_px=BLUR_PX) for of in (around, around[1:]))
+        there, gone = (sphere_images.expected(of, film, window, blur_px=BLUR_PX) for of in (around, around[1:]))
         d_primes.append(detectability(gone - there, there, for_sums(camera)))
     return truth.assign(
         gap_nm=apart_nm.min(axis=1, initial=np.inf),
@@ -360,6 +285,3 @@ def _filters(specimen, material, dose, tuning_fields, seed, size_px, pixel_size_
     truths = [FIELDS[specimen](seed, i, material=material, **scale)[0] for i in others]
     frames = shots(truths, "clipped", name="sizes", dose_e_per_px=dose, seed=seed)
     return tuned_filters(frames, truths, "clipped", dose_e_per_px=dose)[0]
-
-
-FIELDS = {"sized": sized_field, "second": second_field, "recorded": recorded_field, "empty": empty_field}

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from temlib import sizing
+from temlib import sphere_images
 from temlib.camera import ONEVIEW_BIN8, expose
 from temlib.measure import groups, measure, measure_denoised
 
@@ -14,7 +14,7 @@ SPHERES = np.array([[40.0, 45, 30, 0.03], [90, 60, 26, 0.03], [92, 86, 24, 0.03]
 
 @pytest.fixture(scope="module")
 def table():
-    image = sizing.expected(SPHERES, [1, 0, 0], (130, 176), blur_px=0.5)
+    image = sphere_images.expected(SPHERES, [1, 0, 0], (130, 176), blur_px=0.5)
     counts = expose(image, dose_e_per_px=DOSE_E_PER_PX, camera=ONEVIEW_BIN8, rng=np.random.default_rng(2))
     raw = counts / ONEVIEW_BIN8.counts_per_e
     # as a perfect network would denoise it
@@ -43,7 +43,7 @@ def test_flags_say_what_touches_and_what_is_cut(table):
 
 
 def test_what_the_denoised_image_does_not_show_is_not_significant():
-    image = sizing.expected(SPHERES[:1], [1, 0, 0], (96, 96), blur_px=0.5)
+    image = sphere_images.expected(SPHERES[:1], [1, 0, 0], (96, 96), blur_px=0.5)
     counts = expose(image, dose_e_per_px=DOSE_E_PER_PX, camera=ONEVIEW_BIN8, rng=np.random.default_rng(2))
     faint = DOSE_E_PER_PX * (1 - 0.1 * (1 - image))  # a tenth of the contrast
     options = {"pixel_size_nm": PIXEL_NM, "camera": ONEVIEW_BIN8, "clipped": True}
@@ -57,7 +57,7 @@ def test_what_the_denoised_image_does_not_show_is_not_significant():
 def test_a_small_particle_beside_a_large_one_is_kept(seed):
     # 45 and 80 nm of FeNi, a pixel apart, at 5 electrons a pixel: d' 5 of the smaller
     pair = np.array([[40.0, 36, 26.8, 0.04], [40, 57.9, 15, 0.04]])
-    image = sizing.expected(pair, [1, 0, 0], (80, 96), blur_px=0.5)
+    image = sphere_images.expected(pair, [1, 0, 0], (80, 96), blur_px=0.5)
     rng = np.random.default_rng(seed)
     counts = expose(image, dose_e_per_px=5.0, camera=ONEVIEW_BIN8, rng=rng) / ONEVIEW_BIN8.counts_per_e
     found = measure(counts, 5 * image, pixel_size_nm=PIXEL_NM, camera=ONEVIEW_BIN8, clipped=True)
@@ -78,16 +78,16 @@ def test_a_sphere_with_facets_is_one_particle():
 def test_a_large_sphere_with_a_dark_spot_is_one_particle():
     # what a network showed of 176 nm of silicate: the finder takes the rest for pieces
     sphere = np.array([[60.0, 64, 59, 0.0144]])
-    image = sizing.expected(sphere, [1, 0, 0], (120, 128), blur_px=0.5)
+    image = sphere_images.expected(sphere, [1, 0, 0], (120, 128), blur_px=0.5)
     counts = expose(image, dose_e_per_px=5.0, camera=ONEVIEW_BIN8, rng=np.random.default_rng(4))
-    spotted = image * sizing.expected([[59.0, 61, 20, 0.03]], [1, 0, 0], image.shape, blur_px=1.0)
+    spotted = image * sphere_images.expected([[59.0, 61, 20, 0.03]], [1, 0, 0], image.shape, blur_px=1.0)
     options = {"pixel_size_nm": PIXEL_NM, "camera": ONEVIEW_BIN8, "clipped": True}
     [row] = measure(counts / ONEVIEW_BIN8.counts_per_e, 5 * spotted, **options).to_dict("records")
     assert row["diameter_nm"] == pytest.approx(177, abs=3 * row["diameter_error_nm"])
 
 
 def test_broken_pixels_are_no_part_of_the_specimen():
-    image = sizing.expected(SPHERES[:1], [1, 0, 0], (96, 96), blur_px=0.5)
+    image = sphere_images.expected(SPHERES[:1], [1, 0, 0], (96, 96), blur_px=0.5)
     counts = expose(image, dose_e_per_px=DOSE_E_PER_PX, camera=ONEVIEW_BIN8, rng=np.random.default_rng(2))
     raw = counts / ONEVIEW_BIN8.counts_per_e
     options = {"pixel_size_nm": PIXEL_NM, "camera": ONEVIEW_BIN8, "clipped": True}
@@ -98,7 +98,7 @@ def test_broken_pixels_are_no_part_of_the_specimen():
 
 
 def test_without_a_camera_nobody_knows_what_is_significant():
-    image = sizing.expected(SPHERES[:1], [1, 0, 0], (96, 96), blur_px=0.5)
+    image = sphere_images.expected(SPHERES[:1], [1, 0, 0], (96, 96), blur_px=0.5)
     [found] = measure_denoised(image, pixel_size_nm=PIXEL_NM).to_dict("records")
     assert pd.isna(found["significant"]) and np.isnan(found["diameter_error_nm"])
     assert found["diameter_nm"] == pytest.approx(90, abs=0.5)

@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 from typer.testing import CliRunner
 
-from temlib import measuring, paths, sizing, standard_errors
+from temlib import measuring, paths, sphere_images, standard_errors
 from temlib.camera import ONEVIEW_BIN8, expose
 from temlib.cli import app
 from temlib.errors import TemlibError
@@ -24,7 +24,7 @@ SPHERES = np.array([[40.0, 45, 30, 0.04], [84, 108, 26, 0.05]])
 
 
 def counts(spheres=SPHERES, seed=2):
-    image = sizing.expected(spheres, [1, 0, 0], SHAPE, blur_px=0.5)
+    image = sphere_images.expected(spheres, [1, 0, 0], SHAPE, blur_px=0.5)
     return expose(image, dose_e_per_px=DOSE_E_PER_PX, camera=ONEVIEW_BIN8, rng=np.random.default_rng(seed))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from temlib import size_trials, sizing
+from temlib import size_trials, sized_fields, sizing
 from temlib.camera import ONEVIEW_BIN8
 from temlib.particles import gaps
 
@@ -18,7 +18,7 @@ def particles(*rows):
 
 def test_a_field_is_made_of_its_arguments_and_its_spheres_are_dark():
     (one, truth), (again, _), (other, _) = (
-        size_trials.sized_field(1, index, material="FeNi", **SCALE) for index in (0, 0, 1)
+        sized_fields.sized_field(1, index, material="FeNi", **SCALE) for index in (0, 0, 1)
     )
     np.testing.assert_array_equal(one, again)
     assert not np.array_equal(one, other) and one.shape == (128, 128)
@@ -28,7 +28,7 @@ def test_a_field_is_made_of_its_arguments_and_its_spheres_are_dark():
 
 
 def test_an_empty_field_has_film_only():
-    film, truth = size_trials.empty_field(1, 0, material="none", **SCALE)
+    film, truth = sized_fields.empty_field(1, 0, material="none", **SCALE)
     assert truth.empty and abs(film.mean() - 1) < 0.01 and film.std() < 0.03
 
 
@@ -55,7 +55,7 @@ def test_found_and_true_ones_are_told_from_each_other():
 
 
 def test_without_particles_all_is_invented():
-    table = size_trials.beside_truth(particles((21.0, 20, 66)), size_trials.NOTHING, pixel_size_nm=3.0)
+    table = size_trials.beside_truth(particles((21.0, 20, 66)), sized_fields.NOTHING, pixel_size_nm=3.0)
     assert list(table["kind"]) == ["invented"] and table["error_nm"].isna().all()
 
 
@@ -75,14 +75,14 @@ def test_pieces_of_a_particle_are_split():
 
 
 def test_sizes_are_drawn_as_often_in_each_octave():
-    fields = [size_trials.sized_field(1, i, material="FeNi", size_px=256, pixel_size_nm=3.0)[1] for i in range(20)]
+    fields = [sized_fields.sized_field(1, i, material="FeNi", size_px=256, pixel_size_nm=3.0)[1] for i in range(20)]
     found = pd.concat(fields)
     share = np.mean(found["diameter_nm"] > np.sqrt(30 * 200))  # geometric middle: half, but for what finds no place
     assert 0.3 < share < 0.55
 
 
 def test_two_particles_are_a_pair_or_far_apart():
-    fields = [size_trials.sized_field(1, i, material="FeNi", size_px=256, pixel_size_nm=3.0)[1] for i in range(6)]
+    fields = [sized_fields.sized_field(1, i, material="FeNi", size_px=256, pixel_size_nm=3.0)[1] for i in range(6)]
     places = [field[["row_px", "col_px", "diameter_nm"]].to_numpy() for field in fields]
     apart_nm = np.concatenate([gaps(one, one, 3.0)[np.triu_indices(len(one), 1)] for one in places])
     assert apart_nm.min() > -20 and (apart_nm < 0).any()
@@ -101,7 +101,7 @@ def test_filters_are_not_tuned_on_what_is_judged(monkeypatch):
     monkeypatch.setattr(size_trials, "tuned_filters", lambda *a, **k: ({}, None))
     size_trials._filters("recorded", "recorded", 5.0, 2, 1, 8, 3.0)
     size_trials._filters("sized", "FeNi", 5.0, 2, 1, 8, 3.0)
-    assert drawn == [size_trials.RECORDED, size_trials.TUNING_FROM, size_trials.TUNING_FROM + 1]
+    assert drawn == [sized_fields.RECORDED, size_trials.TUNING_FROM, size_trials.TUNING_FROM + 1]
 
 
 def test_areas_are_those_of_the_fields_that_a_method_was_tried_on():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from temlib import sizing
+from temlib import sizing, sphere_images
 from temlib.camera import ONEVIEW_BIN8, Camera, expose, log_determinant, whitened
 
 PIXEL_NM = 2.9885
@@ -37,7 +37,7 @@ def test_a_noiseless_sphere_comes_back_to_a_thousandth(diameter_px, blur_px):
 def test_a_blur_that_is_not_known_is_found_with_the_sphere():
     sphere = np.array([[23.3, 27.6, 21.0, 0.03]])
     start = sphere * [1.02, 0.98, 1.15, 0.7]
-    free = (*sizing.SPHERE, *sizing.FILM, sizing.BLUR)
+    free = (*sphere_images.SPHERE, *sphere_images.FILM, sizing.BLUR)
     found = sizing.fit(drawn(sphere, (48, 56), 1.7), start, [4.6, 0, 0], free=free, blur_px=0.8)
     assert found.blur_px == pytest.approx(1.7, rel=0.02)
     assert found.spheres[0, 2] == pytest.approx(21.0, rel=2e-3)
@@ -69,7 +69,7 @@ TABLE = {112.0: (7.8, 4.8, 2.5, 1.6, 1.3), 706.0: (45, 27, 13, 8.7, 6.7)}
 
 @pytest.mark.parametrize("path_nm", TABLE)
 def test_the_bound_is_that_of_the_table_of_the_paper_s_camera(path_nm):
-    free = ("row_px", "col_px", "diameter_px", *sizing.FILM)
+    free = ("row_px", "col_px", "diameter_px", *sphere_images.FILM)
     for diameter_nm, expected_nm in zip((30, 50, 100, 150, 200), TABLE[path_nm], strict=True):
         size = int(diameter_nm / PIXEL_NM + 24)
         sphere = [[size / 2, size / 2, diameter_nm / PIXEL_NM, PIXEL_NM / path_nm]]
@@ -104,7 +104,7 @@ def test_pixels_in_standard_deviations_are_those_of_the_inverse_covariance():
 def test_fits_reach_the_bound_and_say_how_surely(clipped):
     sphere, number = np.array([[24.2, 23.9, 60 / PIXEL_NM, PIXEL_NM / 112]]), 400
     shape, dose, blur_px = (48, 64), 20.0, 0.5
-    transmission = sizing.expected(sphere, [1.0, 0, 0], shape, blur_px=blur_px)
+    transmission = sphere_images.expected(sphere, [1.0, 0, 0], shape, blur_px=blur_px)
     rng, origin = np.random.default_rng(1), 0 if clipped else 5000
     fits = []
     for _ in range(number):
