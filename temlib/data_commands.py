@@ -13,7 +13,7 @@ def simulate(
     folder: Annotated[Path, typer.Argument(help="Receives fields.csv, truth.csv and the frames.")],
     fields: Annotated[int, typer.Option(min=1, help="Fields of view a material, for training.")] = 8,
     validation: Annotated[int, typer.Option(min=1, help="The same, for validation.")] = 3,
-    size: Annotated[int, typer.Option(min=32, help="Edge of an LDE frame [px]; 560 nm at least.")] = 256,
+    size: Annotated[int, typer.Option(min=32, help="Edge of an LDE frame [px]: at least 560 nm of specimen.")] = 256,
     pixel_size_nm: Annotated[float, typer.Option(min=0.1, help="LDE pixel on the specimen [nm].")] = 2.9885,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 1,
 ):
