@@ -138,6 +138,7 @@ def _provenance(movie, output, network, marks, dose_e_per_px):
             "name": network.name,
             "card_sha256": marks["card_sha256"],
             "device": network.device,
+            "precision": network.precision,
             "limits": marks["limits"],
             "learnt_from": network.card.get("learnt_from"),
         },

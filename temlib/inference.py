@@ -62,9 +62,9 @@ def denoise_image(image, network):
 
 
 def fingerprint(network):
-    """What tells a network's outputs from those of another, or of another version of this code."""
+    """What tells a network's outputs from those of another network, precision, or version of this code."""
     code = b"".join(Path(file).read_bytes() for file in (__file__, film.__file__))
-    return f"{network.card_sha256} {hashlib.sha256(code).hexdigest()}"
+    return f"{network.card_sha256} {network.precision} {hashlib.sha256(code).hexdigest()}"
 
 
 def _spans(size, tile, halo):

@@ -5,14 +5,18 @@ Knows PyTorch's devices and clocks; what the network computes does not matter to
 
 import time
 from copy import deepcopy
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 
 from temlib.film import film_level, film_scale
+from temlib.networks import LARGEST_HALF
 from temlib.provenance import processor_name
 
+# On a GPU; else single precision is rounded to 10 bits where the GPU can
+in_single_precision = partial(torch.backends.cudnn.flags, enabled=True, allow_tf32=False)
 CAMERA_FPS = (25, 125, 300)  # OneView unbinned; the paper's 8 ms; OneView binned by 8
 
 
@@ -63,7 +67,7 @@ def waiting_times_ms(network, frame, device, *, repeats, warmup, transfer):
     received = torch.empty_like(host, pin_memory=device.type == "cuda")
     on_device = host.to(device)
     times_ms = []
-    with torch.inference_mode():
+    with torch.inference_mode(), in_single_precision():
         for _ in range(warmup + repeats):
             if on_gpu:
                 torch.accelerator.synchronize(device)
@@ -105,7 +109,6 @@ def on_gpu(network, *, stride_px, scale, shape, half):
     Buffers in main memory are pinned, so that the GPU reads and writes them by itself. What it
     computes is recorded as two CUDA graphs, so that a frame costs a few calls instead of hundreds.
     """
-    torch.backends.cudnn.allow_tf32 = False  # else single precision is rounded to 10 bits where the GPU can
     network = deepcopy(network).cuda()
     if half:
         network = network.half().to(memory_format=torch.channels_last)
@@ -117,14 +120,16 @@ def on_gpu(network, *, stride_px, scale, shape, half):
 
     def normalised():
         relative, level = relative_to_level(counts, scale, places)
-        return relative.half().contiguous(memory_format=torch.channels_last) if half else relative, level
+        if half:
+            relative = relative.clamp(-LARGEST_HALF, LARGEST_HALF).half().contiguous(memory_format=torch.channels_last)
+        return relative, level
 
     def computed(relative, level):
         rows, cols = shape
         image = network(relative).float()[..., :rows, :cols]
         return (image * level * film_scale(relative.float()[..., :rows, :cols], image))[0, 0].contiguous()
 
-    with torch.no_grad():
+    with torch.no_grad(), in_single_precision():
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):  # cuDNN chooses its algorithms before the recording
@@ -136,8 +141,9 @@ def on_gpu(network, *, stride_px, scale, shape, half):
             relative, level = normalised()
         with torch.cuda.graph(second):
             image = computed(relative, level)
+    alive = network, places, relative, level  # the graphs know their addresses only
 
-    def denoise(frame):
+    def denoise(frame, _alive=alive):
         start = time.perf_counter()
         sent.numpy()[:] = frame.view(np.int16)
         copied_ms = 1e3 * (time.perf_counter() - start)

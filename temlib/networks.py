@@ -8,6 +8,7 @@ import importlib.util
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = ("best", "fast")
 NEEDED = ("stride_px", "halo_px", "sha256")  # of a card
 SHAPES = 2  # for which a network stays compiled; one of 1536 x 1536 takes half a gigabyte
+LARGEST_HALF = (
+    100.0  # of what a network is given in half precision, whose numbers end at 65504: film is 1, hits some 30
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Network:
         `card["stride_px"]`, to the same shape; what it gives may be changed by the caller.
     device : str
         What computes.
+    precision : str
+        In which it does.
     card_sha256 : str
         Of the card's file.
     """
@@ -48,10 +54,11 @@ class Network:
     card: dict
     run: Callable
     device: str
+    precision: str = "fp32"
     card_sha256: str = ""
 
 
-def load(model="best", *, threads=None):
+def load(model="best", *, threads=None, with_gpu=True):
     """A shipped network, or the one that a card describes.
 
     Parameters
@@ -60,6 +67,9 @@ def load(model="best", *, threads=None):
         "best", "fast", or a card (.json) with its weights beside it.
     threads : int, optional
         Of the CPU; all cores by default.
+    with_gpu : bool
+        Whether a GPU computes where there is one. Not so in the many processes of a pool, each of which would take
+        memory of its own there.
 
     Returns
     -------
@@ -71,8 +81,11 @@ def load(model="best", *, threads=None):
         If there is no such network, or its files are missing, damaged or do not belong together.
     """
     card_file, card = read_card(model)
-    if _has_cuda() and "architecture" in card:  # of other networks there is OpenVINO's file alone
-        return _on_gpu(card_file, card)
+    if with_gpu and _has_cuda() and "architecture" in card:  # of other networks there is OpenVINO's file alone
+        try:
+            return _on_gpu(card_file, card)
+        except RuntimeError as error:  # an old GPU for which this torch has no code, or one whose memory is full
+            warnings.warn(f"the GPU cannot be used ({str(error):.100}): the CPU computes", stacklevel=2)
     return _on_cpu(card_file, card, threads)
 
 
@@ -237,7 +250,7 @@ def _on_cpu(card_file, card, threads):
         request.infer({0: np.ascontiguousarray(frames, np.float32)}, share_inputs=True)
         return request.get_output_tensor().data.copy()
 
-    return Network(card_file.stem, card, run, "CPU", sha256(card_file))
+    return Network(card_file.stem, card, run, "CPU", card.get("precision", "fp32"), sha256(card_file))
 
 
 def as_module(model):
@@ -282,10 +295,12 @@ def _on_gpu(card_file, card):
 
     def run(frames):
         with torch.inference_mode():
-            batch = torch.from_numpy(np.ascontiguousarray(frames)).cuda().half()
-            return network(batch.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
+            batch = torch.from_numpy(np.ascontiguousarray(frames)).cuda()
+            batch = batch.clamp(-LARGEST_HALF, LARGEST_HALF).half().contiguous(memory_format=torch.channels_last)
+            return network(batch).float().cpu().numpy()
 
-    return Network(card_file.stem, card, run, torch.cuda.get_device_name(), sha256(card_file))
+    run(np.ones((1, 1, card["stride_px"], card["stride_px"]), np.float32))  # what cannot be used fails here
+    return Network(card_file.stem, card, run, torch.cuda.get_device_name(), "fp16", sha256(card_file))
 
 
 def in_torch(network, card):

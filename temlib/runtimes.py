@@ -89,7 +89,7 @@ def runtimes(size_px, *, threads=THREADS, models=SHIPPED, paper=None):
         torch.set_num_threads(threads)
         network = _paper_network() if paper is None else paper
         versions = _in_openvino(network, left_out)
-        found += _everywhere("paper", PAPER_CARD, network, versions, size_px, threads)
+        found += _everywhere("paper", PAPER_CARD, network, versions, size_px, threads, left_out)
     else:
         left_out.append("The paper's network and the torch rows are left out: install the extra [paper] to time them.")
     for model in models:
@@ -97,14 +97,18 @@ def runtimes(size_px, *, threads=THREADS, models=SHIPPED, paper=None):
         if str(model) in SHIPPED and not card_file.is_file():
             left_out.append(f"The network {model!r} is left out: this version has no weights of it.")
             continue
-        card = load(model, threads=threads).card  # refuses files that do not belong together
+        shipped = load(model, threads=threads)  # refuses files that do not belong together
+        card = shipped.card
         versions = [weights_file(card_file, card, ".xml")]
         network = as_module(card_file) if with_torch else None
         if network is not None and card["precision"] == "int8":  # what the integers cost
             from temlib.export import converted
 
             versions.append(converted(network))
-        found += _everywhere(card_file.stem, card, network, versions, size_px, threads)
+        found += _everywhere(card_file.stem, card, network, versions, size_px, threads, left_out)
+        if shipped.device != "CPU":  # as `temlib denoise` takes it
+            denoise = with_clock(shipped.run, card)
+            found.append(Runtime(card_file.stem, "torch", shipped.precision, shipped.device, None, denoise))
     if not found:
         raise ModelFileError(f"There is nothing to time: {' '.join(left_out)}")
     return found, left_out
@@ -131,7 +135,7 @@ def _in_openvino(network, left_out):
     return [model, quantised(model.clone(), simulated_frames(**CALIBRATION))]
 
 
-def _everywhere(model, card, network, versions, size_px, threads):
+def _everywhere(model, card, network, versions, size_px, threads, left_out):
     """A network in PyTorch (or None) and in versions for OpenVINO, wherever these run."""
     found = [] if network is None else [_eager(model, card, network, threads)]
     for version in versions:
@@ -144,13 +148,17 @@ def _everywhere(model, card, network, versions, size_px, threads):
         if torch.cuda.is_available():
             way = {"stride_px": card["stride_px"], "scale": ELECTRONS_PER_COUNT, "shape": (size_px, size_px)}
             for precision, half in {"fp32": False, "fp16": True}.items():
-                denoise = on_gpu(network, half=half, **way)
-                found.append(Runtime(model, "torch", precision, torch.cuda.get_device_name(), None, denoise))
+                try:
+                    denoise = on_gpu(network, half=half, **way)
+                except torch.OutOfMemoryError:
+                    left_out.append(f"The network {model!r} in {precision} does not fit into the GPU's memory.")
+                    continue
+                found.append(Runtime(model, "torch graph", precision, torch.cuda.get_device_name(), None, denoise))
     return found
 
 
 def _eager(model, card, network, threads):
-    return Runtime(model, "torch", "fp32", processor_name(), threads, on_cpu(in_torch(network, card).run, card))
+    return Runtime(model, "torch", "fp32", processor_name(), threads, with_clock(in_torch(network, card).run, card))
 
 
 def _openvino(model, card, version, threads):
@@ -167,7 +175,7 @@ def _openvino(model, card, version, threads):
         request = request_for((1, 1, card["stride_px"], card["stride_px"]))
         request.infer()  # only then the runtime can tell of its graph
         precision = precision_of(request.get_compiled_model())
-        denoise = on_cpu(partial(_infer, request_for), card)
+        denoise = with_clock(partial(_infer, request_for), card)
         found.append(Runtime(model, "openvino", precision, processor_name(), threads, denoise))
     return found
 
@@ -188,8 +196,8 @@ def precision_of(compiled):
     return {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "int8"}.get(precision, precision)
 
 
-def on_cpu(run, card):
-    """A frame's way through a network on the CPU, as `temlib denoise` takes it, with a clock beside it.
+def with_clock(run, card):
+    """A frame's way through a network as `temlib denoise` takes it, with a clock beside it.
 
     Parameters
     ----------

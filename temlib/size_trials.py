@@ -273,7 +273,7 @@ def tried_areas(trials, methods, *, filters_every, seed, size_px, pixel_size_nm)
 
 @lru_cache
 def _network(card):
-    return load(card, threads=1)
+    return load(card, threads=1, with_gpu=False)
 
 
 @lru_cache(maxsize=2)

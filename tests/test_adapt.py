@@ -170,7 +170,7 @@ def train(movie, simulated, checkpoint, *, stop_after=None, key="k"):
     network = tiny()
     samples = Samples([movie], ONEVIEW, network.stride_px)
     adapt_network(network, samples, simulated, checkpoint, key=key, steps=6, progress=progress)
-    return network.state_dict()
+    return {name: tensor.cpu() for name, tensor in network.state_dict().items()}
 
 
 @pytest.fixture(scope="module")

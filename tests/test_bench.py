@@ -80,7 +80,7 @@ def test_without_the_reference_there_are_no_ratios():
 def test_what_is_timed_takes_counts_to_electrons(shape):
     counts = np.full(shape, 88, np.uint16)
     pattern = np.tile([[1.25, 0.75], [0.75, 1.25]], (6, 6)).astype(np.float32)  # of what a network makes of the film
-    denoise = runtimes.on_cpu(
+    denoise = runtimes.with_clock(
         lambda frames: frames * pattern[: frames.shape[2], : frames.shape[3]], {"stride_px": 4, "halo_px": 0}
     )
     image, parts = denoise(counts)
@@ -97,7 +97,7 @@ def test_the_parts_are_those_of_the_network_and_of_what_is_around_it():
         return frames
 
     start = time.perf_counter()
-    _, parts = runtimes.on_cpu(run, {"stride_px": 4, "halo_px": 0})(np.ones((8, 12), np.uint16))
+    _, parts = runtimes.with_clock(run, {"stride_px": 4, "halo_px": 0})(np.ones((8, 12), np.uint16))
     total_ms = 1e3 * (time.perf_counter() - start)
     assert parts["network"] >= 20
     assert min(parts.values()) >= 0

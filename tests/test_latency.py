@@ -128,3 +128,26 @@ def test_a_recorded_graph_gives_what_the_cpu_gives_for_every_frame(half, error):
         assert set(parts) == {"normalise", "transfer", "network", "return"}
         assert min(parts.values()) > 0
     assert next(network.parameters()).device == CPU
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_recorded_graph_keeps_its_weights_when_others_take_memory():
+    torch.manual_seed(0)
+    network = PlainUNet(stem=2, widths=(8, 16), depth=1).eval()
+    counts = np.random.default_rng(0).integers(0, 400, (64, 96), np.uint16)
+    way = {"stride_px": 4, "scale": 1 / 44, "shape": counts.shape, "half": False}
+    denoise = on_gpu(network, **way)
+    before, _ = denoise(counts)
+    on_gpu(network, **way)  # a recording gives back memory that nobody holds
+    torch.full((2**26,), float("nan"), device="cuda")
+    np.testing.assert_array_equal(denoise(counts)[0], before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_saturated_pixel_does_not_blank_an_image_in_half_precision():
+    torch.manual_seed(0)
+    network = PlainUNet(stem=2, widths=(8, 16), depth=1).eval()
+    counts = np.random.default_rng(0).poisson(1.0, (64, 96)).astype(np.uint16)
+    counts[20, 30] = 65535
+    denoise = on_gpu(network, stride_px=4, scale=1.0, shape=counts.shape, half=True)
+    assert np.isfinite(denoise(counts)[0]).all()

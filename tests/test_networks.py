@@ -97,6 +97,16 @@ def test_weights_of_another_architecture_are_one_sentence_on_a_gpu(copied, monke
         networks.load(copied)
 
 
+def test_where_the_gpu_cannot_be_used_the_cpu_computes(copied, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+
+    monkeypatch.setattr(networks, "_has_cuda", lambda: True)
+    monkeypatch.setattr(networks, "_on_gpu", fail)
+    with pytest.warns(UserWarning, match="the GPU cannot be used .CUDA error: no kernel.*: the CPU computes"):
+        assert networks.load(copied).device == "CPU"
+
+
 def test_a_shipped_network_on_a_gpu_needs_torch_alone(copied, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)  # as if it were not installed

@@ -44,7 +44,7 @@ def pareto(table, *, camera_fps):
         (line,) = axes.plot(rows.median_ms, rows.gain_db, lw=0.8, alpha=0.6)
         axes.hlines(rows.gain_db, rows.median_ms, rows.p95_ms, color=line.get_color(), lw=1.5)
         for row in rows.itertuples():
-            face = "white" if row.backend == "torch" else line.get_color()
+            face = "white" if row.backend.startswith("torch") else line.get_color()
             axes.plot(
                 row.median_ms,
                 row.gain_db,
