@@ -56,7 +56,7 @@ def train(
     seed : int
         Of the weights, the order, the flips and the augmentation.
     steps : int
-        A multiple of `ROUNDS`; as many for each variant, however many samples it has.
+        A multiple of `ROUNDS`; as many for each variant, however many samples it has, times its own "steps".
     crop_px, batch_size : int
     learning_rate, average_decay : float
     precision : str
@@ -80,12 +80,16 @@ def train(
     network, used = models.build_unet(weights, recipe["architecture"])
     if weights != "random" and used.startswith("random"):
         return None
-    arrays = learning_arrays(sets, recipe, crop_px)
-    needed, rng = steps // ROUNDS * batch_size, np.random.default_rng([seed, 10])
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout2d):  # which FPN alone comes with
+            module.p = 0.0
+    arrays = learning_arrays(sets, recipe, crop_px, seed)
+    needed, rng = recipe["steps"] * steps // ROUNDS * batch_size, np.random.default_rng([seed, 10])
     # in any order, as arrays are sorted by corner, and a round may have room for a part of them only
     turns = [rng.permutation(len(arrays[0])) for _ in range(-(-needed // len(arrays[0])))]
     samples = np.concatenate(turns)[:needed]
-    settled = {"average_decay": average_decay, "settle_epochs": 1} if recipe["settled"] else {}
+    settled = {"average_decay": average_decay} if recipe["averaged"] else {}
+    settled |= {"settle_epochs": 1} if recipe["statistics_kept"] else {}
     training.fit(
         network,
         tuple(images[samples] for images in arrays),
@@ -112,7 +116,7 @@ def judge(network, recipe, sets, test, *, seed, pixel_size_nm):
     Parameters
     ----------
     network : torch.nn.Module or None
-        None: the Gaussian that is best for these very frames.
+        None: the Gaussian that is best for these very frames, one for each material.
     recipe : dict
     sets : list of dict
         The held-out fields, of which only the transmission is taken.
@@ -126,7 +130,8 @@ def judge(network, recipe, sets, test, *, seed, pixel_size_nm):
     -------
     pandas.DataFrame
         field, `quality.fitted_scores` against the true transmission, and dark_bias: how much more than the truth the
-        output has, as it is, where less than DARK of the light comes through (NaN where the scale is the authors').
+        output has, as it is, where less than DARK of the light comes through (NaN where the scale is the authors');
+        and of how many parameters (0 for a filter).
     """
     camera = {name: test[name] for name in ("kind", "dose_e_per_px")}
     truths, frames, levels = [], [], []
@@ -138,27 +143,41 @@ def judge(network, recipe, sets, test, *, seed, pixel_size_nm):
         frames.append(frame[:, first : first + width])
         levels.append(background_level(frames[-1], 4.0))
         truths.append(one["transmission"][:, first : first + width])
+    by_film = recipe["target_scale"] == "background"
     if network is None:
-        best_px = filters.tune_width("gaussian", frames, truths, levels, camera=None)
-        images = [
-            filters.filter_frame("gaussian", frame, level, best_px, camera=None)
-            for frame, level in zip(frames, levels, strict=True)
-        ]
+        materials = [one["field"].split("_")[0] for one in sets]
+        images = _best_gaussians(frames, truths, levels, materials, trials.clipping_camera(test["kind"]))
     else:
         images = models.run_network(network, np.stack(frames), np.array(levels), mode=mode_of(recipe))
+        images += by_film - (mode_of(recipe) == "corrected")  # that mode has added 1: film is 0 in its targets
     seen = np.s_[:, SEGMENT_PX // 2 - first : width - first]
     scores = [
         quality.fitted_scores(image[seen], truth[seen], pixel_size_nm=pixel_size_nm)
         for image, truth in zip(images, truths, strict=True)
     ]
-    scores = pd.DataFrame(scores).assign(field=[one["field"] for one in sets], dark_bias=np.nan)
-    if network is not None and mode_of(recipe) == "corrected":
+    n_parameters = sum(weights.numel() for weights in network.parameters()) if network else 0
+    scores = pd.DataFrame(scores).assign(
+        field=[one["field"] for one in sets], parameters=n_parameters, dark_bias=np.nan
+    )
+    if network is not None and by_film:
         dark = [truth[seen] < DARK for truth in truths]
         wrong = [image[seen] - truth[seen] for image, truth in zip(images, truths, strict=True)]
         scores["dark_bias"] = [
             one[where].mean() if where.any() else np.nan for one, where in zip(wrong, dark, strict=True)
         ]
     return scores
+
+
+def _best_gaussians(frames, truths, levels, materials, camera):
+    """Every frame through the Gaussian that is best for those of its material; as transmission."""
+    images = [None] * len(frames)
+    for material in dict.fromkeys(materials):
+        here = [number for number, name in enumerate(materials) if name == material]
+        of_material = [[values[number] for number in here] for values in (frames, truths, levels)]
+        best_px = filters.tune_width("gaussian", *of_material, camera=camera)
+        for number in here:
+            images[number] = filters.filter_frame("gaussian", frames[number], levels[number], best_px, camera=camera)
+    return images
 
 
 def trained_and_judged(folder, sets, wanted, *, seeds, pixel_size_nm, report=print, **options):
@@ -187,14 +206,16 @@ def trained_and_judged(folder, sets, wanted, *, seeds, pixel_size_nm, report=pri
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     known = [_digest(sets), digest_of_code(DECIDING)]
-    if Path(options["pretrained"]).is_file():
-        known.append(sha256(options["pretrained"]))
+    alike = {name: value for name, value in options.items() if name != "pretrained"}
     found, started, trained, missing = [], time.perf_counter(), 0, set()
     # seed after seed, so that what is cut off is whole for some seeds
     plan = [(seed, variant) for seed in seeds for variant in wanted]
     for done, (seed, variant) in enumerate(plan, 1):
         recipe, tests = CORRECTED | VARIANTS[variant], {name: TESTS[name] for name in wanted[variant]}
-        about = [*known, recipe, tests, seed, pixel_size_nm, training.resolve_precision(options["precision"]), options]
+        about = [*known, recipe, tests, seed, pixel_size_nm, training.resolve_precision(options["precision"]), alike]
+        if recipe["encoder"] == "pretrained":
+            weights = Path(options["pretrained"])
+            about.append(sha256(weights) if weights.is_file() else str(weights))
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
         file = folder / f"{_file_name(variant)}_{seed}_{key}.csv"
         if not file.is_file() and variant not in missing:

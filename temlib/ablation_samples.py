@@ -3,7 +3,7 @@
 Arrays in, arrays out, but for the sets, which lie in a folder.
 """
 
-from itertools import product
+from itertools import product, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,9 @@ from temlib.camera import ONEVIEW_BIN8, pixel_variance
 from temlib.own_camera import OwnCamera
 from temlib.paths import load_npz
 from temlib.preprocess import align, background_level, faithful_scale, network_input
+from temlib.provenance import digest_of_code
+
+SIMULATING = ("camera", "dataset", "fields", "pairing", "phantom", "preprocess", "simulate")  # modules that make a set
 
 
 def simulated_sets(folder, *, n_train, n_test, report=print, **options):
@@ -23,7 +26,7 @@ def simulated_sets(folder, *, n_train, n_test, report=print, **options):
     Parameters
     ----------
     folder : path
-        Keeps the frames; what is there is not simulated again.
+        Keeps the frames, under what tells the code that made them; what is there is not simulated again.
     n_train, n_test : int
         Fields of each material.
     report : callable
@@ -37,7 +40,7 @@ def simulated_sets(folder, *, n_train, n_test, report=print, **options):
         "train" and "val": lde (2, M, N) [e-/px] and background_e (2,); hde_area and hde_authors (M, N), not aligned,
         hde_background_e [e- per HDE pixel] and drift_px (2,); transmission (M, N). The materials take turns.
     """
-    folder = Path(folder)
+    folder = Path(folder) / f"sets_{digest_of_code(SIMULATING)[:8]}"
     materials = phantom.MATERIALS
     fields_of = {
         "train_fields": dict.fromkeys(materials, n_train),
@@ -64,7 +67,7 @@ def exposed(one, dose_e_per_px, camera="clipped"):
     return one | {"lde": lde, "background_e": np.array([background_level(frame, 4.0) for frame in lde])}
 
 
-def learning_arrays(sets, recipe, crop_px):
+def learning_arrays(sets, recipe, crop_px, seed=0):
     """Inputs and targets of a variant.
 
     Parameters
@@ -75,25 +78,27 @@ def learning_arrays(sets, recipe, crop_px):
         `CORRECTED` with what the variant changes.
     crop_px : int
         Edge of what a step sees: crops that are drawn anew in every step are not taken here.
+    seed : int
+        Of a share of the fields.
 
     Returns
     -------
     inputs, targets : ndarray of float32, shape (n, 1, M, N)
-        Whole images, or their four corners, so that all recipes see all of a field.
+        Whole images, or their four corners.
     """
-    mode = mode_of(recipe)
-    chosen = sets[: max(1, round(recipe["fields_share"] * len(sets)))]
+    chosen = sets if recipe["fields_share"] == 1 else _some(sets, recipe["fields_share"], seed)
     inputs, targets = [], []
     for number, one in enumerate(chosen):
         if doses := recipe["doses_e_per_px"]:
             one = exposed(one, doses[number % len(doses)], recipe["camera"])
         hde = one["hde_area"] if recipe["target"] == "area mean" else one["hde_authors"]
         hde = align(hde, one["drift_px"]) if recipe["aligned"] else hde
-        target = hde / one["hde_background_e"] - 1 if mode == "corrected" else faithful_scale(hde, 0, 100)
+        by_film = recipe["target_scale"] == "background"
+        target = hde / one["hde_background_e"] - 1 if by_film else faithful_scale(hde, 0, 100)
         lde, background = one["lde"], one["background_e"]
         if recipe["exposures"] == "summed":  # on the scale of one
             lde, background = lde.mean(axis=0)[None], background.mean()[None]
-        given = [network_input(*frame, mode) for frame in zip(lde, background, strict=True)]
+        given = [network_input(*frame, mode_of(recipe)) for frame in zip(lde, background, strict=True)]
         given = given[:1] if recipe["exposures"] == "first" else given
         inputs += given
         targets += given[::-1] if recipe["learns_from"] == "LDE" else [target] * len(given)
@@ -105,9 +110,19 @@ def learning_arrays(sets, recipe, crop_px):
     return tuple(np.concatenate([images[corner] for corner in corners]) for images in both)
 
 
+def _some(sets, share, seed):
+    """A share of the fields, drawn by the seed, in which materials take turns."""
+    rng = np.random.default_rng([seed, 11])
+    turns = {}
+    for number in rng.permutation(len(sets)):
+        turns.setdefault(sets[number]["field"].split("_")[0], []).append(sets[number])
+    in_turn = [one for turn in zip_longest(*turns.values()) for one in turn if one is not None]
+    return in_turn[: max(1, round(share * len(sets)))]
+
+
 def mode_of(recipe):
     """How a variant's input is scaled: "corrected" or "faithful", see `preprocess.network_input`."""
-    return "corrected" if recipe["scale"] == "background" else "faithful"
+    return "corrected" if recipe["input_scale"] == "background" else "faithful"
 
 
 def augmentation(name, crop_px):

@@ -9,23 +9,28 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from temlib.bootstrap import ENDS
 from temlib.errors import ProfileError
 from temlib.trials import OTHER_DOSE_E_PER_PX
 
 USUAL_DOSE_E_PER_PX = 4.5  # of the paper's LDE frames; they are simulated with 4.1 to 4.7
-OTHER_DOSES_E_PER_PX = (2.0, 10.0, 20.0)
+DOSES_E_PER_PX = (USUAL_DOSE_E_PER_PX, 2.0, 10.0, 20.0)
 # cameras as `trials.expose` knows them, and the dose that they take
 OTHER_CAMERAS = dict.fromkeys(["unclipped", "counting"], USUAL_DOSE_E_PER_PX) | {"other": OTHER_DOSE_E_PER_PX}
 SEGMENT_PX = 32  # of the paper's camera: columns that share an offset
 CONFIDENCE = 0.95
+DRAWS = 2000  # of the fields
 
 CORRECTED = {
     "architecture": "Unet",  # a name of segmentation_models.pytorch
     "encoder": "random",  # or "pretrained"
     "target": "area mean",  # or "authors' resize", of the HDE frame
     "aligned": True,  # the HDE frame's drift removed
-    "scale": "background",  # or "extremes": the authors' scales of input and target
-    "settled": True,  # statistics kept at the end, moving average of the weights; or the last step's weights
+    "input_scale": "background",  # or "extremes": the authors' scale, of percentiles
+    "target_scale": "background",  # or "extremes": the authors', from the least to the most
+    "statistics_kept": True,  # batch normalisation keeps its statistics at the end; or those of each batch throughout
+    "averaged": True,  # the moving average of the weights; or the last step's
+    "steps": 1,  # times those of the profile
     "augmentation": "flips",  # and "crops at 32", "crops anywhere" or "quarter turns"
     "exposures": "both",  # LDE frames of a field: each is a sample; "first": one only; "summed": one of both
     "loss": "L1",  # or "L2"; "clipped L2" compares what the camera would read of the output
@@ -34,14 +39,24 @@ CORRECTED = {
     "doses_e_per_px": None,  # as recorded; or those that fields are exposed with anew, in turn
     "camera": "clipped",  # of fields that are exposed anew, as `trials.expose` knows it
 }
-FAITHFUL = {"target": "authors' resize", "aligned": False, "scale": "extremes", "settled": False}
+FAITHFUL = {
+    "target": "authors' resize",
+    "aligned": False,
+    "input_scale": "extremes",
+    "target_scale": "extremes",
+}
+UNSETTLED = {"statistics_kept": False, "averaged": False}
 VARIANTS = {
     "corrected": {},
-    "faithful": FAITHFUL,
+    "authors' code": FAITHFUL | UNSETTLED,
+    "authors' preprocessing": FAITHFUL,
     "authors' resize": {"target": "authors' resize"},
     "drift left in": {"aligned": False},
-    "scales of the extremes": {"scale": "extremes"},
-    "last weights": {"settled": False},
+    "input on its extremes": {"input_scale": "extremes"},
+    "target on its extremes": {"target_scale": "extremes"},
+    "statistics of batches": {"statistics_kept": False},
+    "last weights": {"averaged": False},
+    "twice the steps": {"steps": 2},
     "crops at 32": {"augmentation": "crops at 32"},
     "crops anywhere": {"augmentation": "crops anywhere"},
     "quarter turns": {"augmentation": "quarter turns"},
@@ -58,11 +73,11 @@ VARIANTS = {
     "1/8 of the fields": {"fields_share": 1 / 8},
     "1/4 of the fields": {"fields_share": 1 / 4},
     "1/2 of the fields": {"fields_share": 1 / 2},
-    **{f"{dose:g} e⁻/px": {"doses_e_per_px": [dose]} for dose in OTHER_DOSES_E_PER_PX},
-    "all doses": {"doses_e_per_px": sorted([USUAL_DOSE_E_PER_PX, *OTHER_DOSES_E_PER_PX])},
+    **{f"{dose:g} e⁻/px": {"doses_e_per_px": [dose]} for dose in DOSES_E_PER_PX},
+    "all doses": {"doses_e_per_px": sorted(DOSES_E_PER_PX)},
     **{
         f"{network}, {camera}": recipe | {"camera": camera, "doses_e_per_px": [dose]}
-        for network, recipe in {"faithful": FAITHFUL, "corrected": {}}.items()
+        for network, recipe in {"authors' preprocessing": FAITHFUL, "corrected": {}}.items()
         for camera, dose in OTHER_CAMERAS.items()
     },
     "Gaussian filter": {"architecture": None},  # no network: the best width for the very frames
@@ -73,25 +88,27 @@ TESTS = {
     "usual": {"kind": "clipped", "dose_e_per_px": USUAL_DOSE_E_PER_PX, "first_col_px": 0},
     "off 32": {"kind": "clipped", "dose_e_per_px": USUAL_DOSE_E_PER_PX, "first_col_px": SEGMENT_PX // 2},
     **{camera: {"kind": camera, "dose_e_per_px": dose, "first_col_px": 0} for camera, dose in OTHER_CAMERAS.items()},
-    **{
-        f"{dose:g} e⁻/px": {"kind": "clipped", "dose_e_per_px": dose, "first_col_px": 0}
-        for dose in OTHER_DOSES_E_PER_PX
-    },
+    **{f"{dose:g} e⁻/px": {"kind": "clipped", "dose_e_per_px": dose, "first_col_px": 0} for dose in DOSES_E_PER_PX[1:]},
 }
-MATCHED = {"usual": "corrected"} | {f"{dose:g} e⁻/px": f"{dose:g} e⁻/px" for dose in OTHER_DOSES_E_PER_PX}
+MATCHED = {"usual": f"{USUAL_DOSE_E_PER_PX:g} e⁻/px"} | {test: test for test in VARIANTS if test in TESTS}
 
 COLUMNS = ["question", "comparison", "variant", "test", "against", "against_test", "paper"]
+NUMBERS = ["quality_db", "against_db", "difference_db", "low_db", "high_db", "fields_low_db", "fields_high_db"]
+NUMBERS += ["seeds_db", "dark_bias", "against_dark_bias", "dark_low", "dark_high", "n_seeds", "verdict"]
 USES, NOT_EFFECTIVE, NO_GAIN = "did this", "not effective", "no improvement"
 _PREPROCESSING = [
-    ("the authors' code", "faithful", "its code does this"),
+    ("the authors' code", "authors' code", "its code does this"),
+    ("the authors' preprocessing", "authors' preprocessing", "its code does this"),
     ("authors' resize instead of the area mean", "authors' resize", "its code does this"),
     ("drift left in", "drift left in", "its code does this, the paper not"),
-    ("scales of the extremes instead of the film's", "scales of the extremes", USES),
-    ("last weights instead of settled and averaged", "last weights", USES),
+    ("input on the scale of its extremes", "input on its extremes", USES),
+    ("target on the scale of its extremes", "target on its extremes", USES),
+    ("statistics of each batch to the end", "statistics of batches", USES),
+    ("last weights instead of their average", "last weights", USES),
 ]
 _TRAINING = [
     ("augmentation", "quarter turns", "quarter turns", "corrected", NOT_EFFECTIVE),
-    ("augmentation", "random crops at multiples of 32", "crops at 32", "corrected", NOT_EFFECTIVE),
+    ("augmentation", "crops at any multiple of 32 instead of the corners", "crops at 32", "corrected", ""),
     ("augmentation", "crops anywhere instead of at multiples", "crops anywhere", "crops at 32", NOT_EFFECTIVE),
     *(
         ("architecture", f"{name} instead of U-Net", name, "corrected", "no significant difference")
@@ -104,16 +121,24 @@ _TRAINING = [
     ("target", "the other LDE frame instead of HDE", "noise2noise", "L2", ""),
     ("target", "the other LDE frame, clipping corrected", "noise2noise, clipped", "L2", ""),
     ("target", "clipping corrected instead of not", "noise2noise, clipped", "noise2noise", ""),
+    ("budget", "twice the steps", "twice the steps", "corrected", ""),
     *(
         ("fields", f"{share} of the training fields", f"{share} of the fields", "corrected", "")
         for share in ("1/2", "1/4", "1/8")
     ),
 ]
 _CROPS = [
-    ("test crop off 32 px", "corrected", "usual"),
-    ("the same for a network of crops anywhere", "crops anywhere", "usual"),
+    ("test crop off 32 px", "corrected"),
+    *(
+        (f"the same for a network of {variant}", variant)
+        for variant in ("crops at 32", "crops anywhere", "quarter turns")
+    ),
 ]
-_CAMERAS = {"unclipped": "unclipped", "counting": "camera that counts", "other": "noisier camera"}
+_CAMERAS = {
+    "unclipped": "unclipped",
+    "counting": "camera that counts",
+    "other": f"noisier camera at {OTHER_DOSE_E_PER_PX:g} e⁻/px",
+}
 
 
 def comparisons(chosen=("all",)):
@@ -136,15 +161,23 @@ def comparisons(chosen=("all",)):
     """
     rows = [("preprocessing", name, one, "usual", "corrected", "usual", paper) for name, one, paper in _PREPROCESSING]
     rows += [(question, name, one, "usual", other, "usual", paper) for question, name, one, other, paper in _TRAINING]
-    rows += [("augmentation", name, one, "off 32", one, test, "") for name, one, test in _CROPS]
-    for network in ("faithful", "corrected"):
+    rows += [("augmentation", name, one, "off 32", one, "usual", "") for name, one in _CROPS]
+    for network in ("authors' preprocessing", "corrected"):
         rows += [
             ("cameras", f"{network}, {words}", network, camera, f"{network}, {camera}", camera, "")
             for camera, words in _CAMERAS.items()
         ]
     rows += [
-        ("cameras", f"faithful against Gaussian, {words}", "faithful", camera, "Gaussian filter", camera, paper)
-        for camera, words, paper in [
+        (
+            "cameras",
+            f"against a Gaussian filter, {words}",
+            "authors' preprocessing",
+            camera,
+            "Gaussian filter",
+            camera,
+            says,
+        )
+        for camera, words, says in [
             ("usual", "its own camera", ""),
             *((camera, words, NO_GAIN) for camera, words in _CAMERAS.items()),
         ]
@@ -152,17 +185,16 @@ def comparisons(chosen=("all",)):
     for test, matched in MATCHED.items():
         at = f"{TESTS[test]['dose_e_per_px']:g} e⁻/px"
         for variant in [*MATCHED.values(), "all doses"]:
-            trained = "4.5 e⁻/px" if variant == "corrected" else variant
             if variant != matched:
-                rows.append(("dose", f"trained at {trained}, tested at {at}", variant, test, matched, test, ""))
+                rows.append(("dose", f"trained at {variant}, tested at {at}", variant, test, matched, test, ""))
     table = pd.DataFrame(rows, columns=COLUMNS)
     table = table.sort_values("question", key=lambda names: names.map(_order(table["question"])), kind="stable")
     if "all" in chosen:
         return table.reset_index(drop=True)
     if unknown := sorted(set(chosen) - set(table["comparison"])):
         raise ProfileError(
-            f"ablation_comparisons has {unknown[0]!r}, which is none: choose from the column comparison of "
-            "figures/study/10_ablations.csv, or take all."
+            f"ablation_comparisons has {unknown[0]!r}, which is none: choose from the column comparison of the "
+            "first table of notebook 10, or take all."
         )
     return table[table["comparison"].isin(chosen)].reset_index(drop=True)
 
@@ -214,17 +246,20 @@ def verdicts(table, scores):
     table : pandas.DataFrame
         Of `comparisons`.
     scores : pandas.DataFrame
-        As for `pooled_db`; a variant that could not be had is not in it.
+        As for `pooled_db`, with field and dark_bias; a variant that could not be had is not in it.
 
     Returns
     -------
     pandas.DataFrame
         The rows of `table` with quality_db and against_db (means over seeds), difference_db (positive: the variant
-        is nearer to the truth), its interval low_db and high_db, seeds_db (the differences themselves, joined by
-        spaces), n_seeds, and the verdict: "better" or "worse" where the interval leaves out 0, else "not resolved";
-        "not available here".
+        is nearer to the truth), its interval over seeds low_db and high_db, that over fields fields_low_db and
+        fields_high_db (drawn with replacement, alike in all seeds and for both sides), seeds_db (the differences
+        themselves, joined by spaces), dark_bias and against_dark_bias (means of those of `scores`) and the interval of
+        their difference over seeds, n_seeds, and the verdict: "better" or "worse" where both intervals leave out 0,
+        else "not resolved"; "not available here".
     """
     quality = pooled_db(scores).set_index(["variant", "test", "seed"])["quality_db"].sort_index()
+    dark = scores.groupby(["variant", "test", "seed"])["dark_bias"].mean()
     rows = []
     for row in table.to_dict("records"):
         sides = [(row["variant"], row["test"]), (row["against"], row["against_test"])]
@@ -234,12 +269,41 @@ def verdicts(table, scores):
         one, other = (quality.loc[side] for side in sides)
         seeds = (one - other).dropna()
         mean, low, high = mean_interval(seeds)
-        verdict = "better" if low > 0 else "worse" if high < 0 else "not resolved"
+        of_fields = _interval_of_fields(scores, *sides, seeds.index)
+        verdict = "not resolved"
+        if min(low, of_fields[0]) > 0:
+            verdict = "better"
+        elif max(high, of_fields[1]) < 0:
+            verdict = "worse"
+        row |= dict(zip(["fields_low_db", "fields_high_db"], of_fields, strict=True))
+        row |= _dark_difference(*(dark.loc[side] for side in sides))
         row |= {"quality_db": one[seeds.index].mean(), "against_db": other[seeds.index].mean(), "difference_db": mean}
         row |= {"low_db": low, "high_db": high, "seeds_db": " ".join(f"{value:.4f}" for value in seeds)}
         rows.append(row | {"n_seeds": len(seeds), "verdict": verdict})
-    numbers = ["quality_db", "against_db", "difference_db", "low_db", "high_db", "seeds_db", "n_seeds", "verdict"]
-    return pd.DataFrame(rows, columns=[*COLUMNS, *numbers])
+    return pd.DataFrame(rows, columns=[*COLUMNS, *NUMBERS])
+
+
+def _interval_of_fields(scores, one, other, seeds):
+    """Interval of the difference of two sides, fields drawn with replacement; NaN for fewer than two."""
+    sides = [scores[(scores["variant"] == variant) & (scores["test"] == test)] for variant, test in (one, other)]
+    both = [
+        [
+            side.pivot_table(index="seed", columns="field", values=name).loc[seeds].to_numpy()
+            for name in ("mse", "variance")
+        ]
+        for side in sides
+    ]
+    n_fields = both[0][0].shape[1]
+    if n_fields < 2:
+        return np.nan, np.nan
+    draws = np.random.default_rng(0).integers(0, n_fields, (DRAWS, n_fields))
+    levels = [-10 * np.log10(mse[:, draws].sum(-1) / variance[:, draws].sum(-1)) for mse, variance in both]
+    return tuple(np.quantile((levels[0] - levels[1]).mean(axis=0), ENDS))
+
+
+def _dark_difference(one, other):
+    names = ["dark_bias", "against_dark_bias", "dark_low", "dark_high"]
+    return dict(zip(names, (one.mean(), other.mean(), *mean_interval(one - other)[1:]), strict=True))
 
 
 def dose_matrix(found):

@@ -85,7 +85,7 @@ def load(model="best", *, threads=None, with_gpu=True):
         try:
             return _on_gpu(card_file, card)
         except RuntimeError as error:  # an old GPU for which this torch has no code, or one whose memory is full
-            warnings.warn(f"the GPU cannot be used ({str(error):.100}): the CPU computes", stacklevel=2)
+            warnings.warn(f"the GPU cannot be used ({error!s:.100}): the CPU computes", stacklevel=2)
     return _on_cpu(card_file, card, threads)
 
 

@@ -101,6 +101,11 @@ def expose(transmission, kind, *, dose_e_per_px, rng):
     return ((counts - origin) / model.counts_per_e).astype(np.float32)
 
 
+def clipping_camera(kind):
+    """The camera that cuts at zero, of a kind as `expose` takes it; None for one that does not."""
+    return {"clipped": camera.ONEVIEW_BIN8, "other": OTHER_CAMERA}.get(kind)
+
+
 def tuned_filters(frames, truths, kind, *, dose_e_per_px):
     """Every filter with its best width on these frames.
 
@@ -116,8 +121,8 @@ def tuned_filters(frames, truths, kind, *, dose_e_per_px):
     methods : dict of str to method
     widths : dict of str to float
     """
-    clipping = camera.ONEVIEW_BIN8 if kind == "clipped" else None
-    film_e = float(filters.clipped_mean(dose_e_per_px)) if clipping else dose_e_per_px
+    clipping = clipping_camera(kind)
+    film_e = float(filters.clipped_mean(dose_e_per_px, clipping)) if clipping else dose_e_per_px
     methods, widths = {}, {}
     for name in FILTERS:
         widths[name] = filters.tune_width(name, frames, truths, [film_e] * len(frames), camera=clipping)

@@ -73,7 +73,7 @@ def test_corrected_samples_are_relative_to_the_film_and_all_corners_are_learnt_f
 
 
 def test_faithful_samples_lie_on_the_scales_of_their_extremes():
-    inputs, targets = learning_arrays([a_set()], CORRECTED | VARIANTS["faithful"], 64)
+    inputs, targets = learning_arrays([a_set()], CORRECTED | VARIANTS["authors' preprocessing"], 64)
     assert inputs.min() == targets.min() == 0 and inputs.max() == targets.max() == 1
 
 
@@ -100,13 +100,26 @@ def test_each_exposure_is_the_other_one_s_target():
     np.testing.assert_array_equal(targets.reshape(4, 2, 32, 32), inputs.reshape(4, 2, 32, 32)[:, ::-1])
 
 
-def test_a_share_of_the_fields_takes_the_first_ones():
-    fields = [a_set(f"Ni_train_{i:03d}") for i in range(4)]
-    np.testing.assert_array_equal(of(fields, fields_share=0.5)[0], of(fields[:2])[0])
+def test_a_share_of_the_fields_is_drawn_by_the_seed_and_holds_every_material():
+    fields = [a_set(f"{material}_train_00{i}") for i in range(4) for material in ("Ni", "SiC")]
+    for number, one in enumerate(fields):  # so that each is known by its film
+        one["lde"] = np.full_like(one["lde"], number)
+        one["background_e"] = np.ones(2)
+    half = CORRECTED | {"fields_share": 0.5}
+    drawn = [np.unique(learning_arrays(fields, half, 32, seed)[0] + 1) for seed in range(6)]
+    assert all(np.sum(numbers % 2 == 0) == np.sum(numbers % 2 == 1) == 2 for numbers in drawn)
+    assert len({tuple(numbers) for numbers in drawn}) > 1
+
+
+def test_the_scales_of_input_and_target_are_chosen_apart():
+    inputs, targets = of([a_set()], input_scale="extremes")
+    assert inputs.min() == 0 and inputs.max() == 1 and targets.min() < -0.4
+    inputs, targets = of([a_set()], target_scale="extremes")
+    assert targets.min() == 0 and inputs.max() > 1
 
 
 def test_fields_are_exposed_at_the_doses_in_turn():
-    whole = {"augmentation": "crops at 32", "scale": "background"}
+    whole = {"augmentation": "crops at 32"}
     one = a_set(shape=(96, 160))
     at = {dose: exposed(one, dose)["background_e"].mean() for dose in (20.0, 60.0)}
     # far from zero nothing is clipped, and the film reads its dose; the light varies by some per cent
@@ -200,7 +213,7 @@ def test_two_exposures_summed_are_nearer_to_the_truth_than_one(sets):
 
 
 def test_what_was_judged_is_kept_and_what_was_cut_off_goes_on(sets, small_networks, monkeypatch, tmp_path):
-    wanted = {"corrected": ["usual", "off 32"], "faithful": ["usual"], "Gaussian filter": ["usual"]}
+    wanted = {"corrected": ["usual", "off 32"], "authors' code": ["usual"], "Gaussian filter": ["usual"]}
     options = {"pixel_size_nm": 3.0, "report": lambda line: None, **OPTIONS}
     whole = trained_and_judged(tmp_path / "whole", sets, wanted, seeds=[1, 2], **options)
     assert len(small_networks) == 4  # a filter is not trained
@@ -229,6 +242,25 @@ def test_every_variant_makes_as_many_steps(sets, small_networks, monkeypatch):
     for variant in ("corrected", "one exposure", "1/2 of the fields", "noise2noise"):
         train(sets["train"], CORRECTED | VARIANTS[variant], seed=1, **(OPTIONS | {"steps": 30}))
     assert {len(inputs) for inputs, _ in made} == {30 // 5 * 2}  # steps of two samples, in each of five rounds
+    train(sets["train"], CORRECTED | VARIANTS["twice the steps"], seed=1, **(OPTIONS | {"steps": 30}))
+    assert len(made[-1][0]) == 2 * 30 // 5 * 2
+
+
+def test_the_gaussian_is_the_best_of_each_material(sets):
+    coarse = sets["val"][0]
+    fine = coarse | {"field": "SiC_val_000", "transmission": np.where(np.indices((64, 96)).sum(0) % 4 < 2, 1.0, 0.3)}
+    options = {"seed": 1, "pixel_size_nm": 3.0}
+    alone, both = (judge(None, CORRECTED, fields, TESTS["usual"], **options) for fields in ([coarse], [coarse, fine]))
+    assert both["mse"][0] == alone["mse"][0]  # though the stripes want another width
+
+
+def test_other_weights_to_start_from_change_the_pretrained_variant_only(sets, small_networks, tmp_path):
+    wanted = {"corrected": ["usual"], "pretrained": ["usual"]}
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.pth").write_bytes(name.encode())
+        options = OPTIONS | {"pretrained": str(tmp_path / f"{name}.pth")}
+        trained_and_judged(tmp_path / "kept", sets, wanted, seeds=[1], pixel_size_nm=3.0, report=str, **options)
+    assert len(small_networks) == 3
 
 
 def test_without_pretrained_weights_the_comparison_is_not_available(sets, monkeypatch, tmp_path):

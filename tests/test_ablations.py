@@ -1,18 +1,29 @@
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from temlib import ablations
 from temlib.errors import ProfileError
+from temlib.paths import PARAMS
+from temlib.phantom import MATERIALS
+
+ROUNDS = 5  # of a training; `ablation_runs` needs torch
 
 
 def scores(rows):
-    return pd.DataFrame(rows, columns=["variant", "test", "seed", "mse", "variance"])
+    table = pd.DataFrame(rows, columns=["variant", "test", "seed", "field", "mse", "variance"])
+    return table.assign(dark_bias=np.nan)
 
 
 def of_decibels(values):
-    """Scores whose pooled quality is what is asked for: {(variant, test): decibels of each seed}."""
-    rows = [(*side, seed, 10 ** (-db / 10), 1.0) for side, dbs in values.items() for seed, db in enumerate(dbs)]
+    """Scores of two fields, alike, whose quality is what is asked for: {(variant, test): decibels of each seed}."""
+    rows = [
+        (*side, seed, field, 10 ** (-db / 10), 1.0)
+        for side, dbs in values.items()
+        for seed, db in enumerate(dbs)
+        for field in "ab"
+    ]
     return scores(rows)
 
 
@@ -23,7 +34,7 @@ def comparison(variant, test, against, against_test, question="target"):
 
 def test_fields_are_pooled_before_the_logarithm():
     # (0.1 + 0.3) / (1 + 3) = 1/10, that is 10 dB
-    table = ablations.pooled_db(scores([("a", "usual", 1, 0.1, 1.0), ("a", "usual", 1, 0.3, 3.0)]))
+    table = ablations.pooled_db(scores([("a", "usual", 1, "x", 0.1, 1.0), ("a", "usual", 1, "y", 0.3, 3.0)]))
     assert table["quality_db"].tolist() == pytest.approx([10.0])
 
 
@@ -56,6 +67,25 @@ def test_differences_are_taken_within_each_seed(changed, verdict):
     assert found["difference_db"] == pytest.approx(np.mean(changed) - 5.0)
 
 
+def test_what_one_field_decides_is_not_resolved():
+    # in each seed 3 dB better on one of two fields and 1 dB worse on the other: which are drawn decides the sign
+    rows = [("corrected", "usual", seed, field, 1.0, 10.0) for seed in range(3) for field in "ab"]
+    rows += [("L2", "usual", seed, "a", 10**-0.3, 10.0) for seed in range(3)]
+    rows += [("L2", "usual", seed, "b", 10**0.1, 10.0) for seed in range(3)]
+    found = ablations.verdicts(comparison("L2", "usual", "corrected", "usual"), scores(rows)).iloc[0]
+    assert found["low_db"] > 0  # alike in all seeds
+    assert (found["fields_low_db"], found["fields_high_db"]) == pytest.approx((-1.0, 3.0))
+    assert found["verdict"] == "not resolved"
+
+
+def test_the_bias_of_dark_places_is_compared_seed_by_seed():
+    table = of_decibels({("L2", "usual"): [9.0, 9.0, 9.0], ("corrected", "usual"): [9.0, 9.0, 9.0]})
+    table["dark_bias"] = np.where(table["variant"] == "L2", 0.04, 0.01) + 0.01 * table["seed"]
+    found = ablations.verdicts(comparison("L2", "usual", "corrected", "usual"), table).iloc[0]
+    assert (found["dark_bias"], found["against_dark_bias"]) == pytest.approx((0.05, 0.02))
+    assert (found["dark_low"], found["dark_high"]) == pytest.approx((0.03, 0.03))
+
+
 def test_a_variant_that_could_not_be_had_is_told():
     values = {("corrected", "usual"): [5.0, 8.0, 2.0]}
     found = ablations.verdicts(comparison("pretrained", "usual", "corrected", "usual"), of_decibels(values)).iloc[0]
@@ -64,10 +94,15 @@ def test_a_variant_that_could_not_be_had_is_told():
 
 def test_the_two_sides_of_a_comparison_differ_in_one_thing():
     in_several = {
-        "the authors' code": 4,
+        "the authors' code": 6,
+        "the authors' preprocessing": 4,
         "the other LDE frame, clipping corrected": 2,  # the target, and the loss that suits it
         # what is exposed anew has a camera and a dose
-        **{f"{name}, {words}": 2 for name in ("faithful", "corrected") for words in ablations._CAMERAS.values()},
+        **{
+            f"{name}, {words}": 2
+            for name in ("authors' preprocessing", "corrected")
+            for words in ablations._CAMERAS.values()
+        },
     }
     table = ablations.comparisons()
     for row in table[table["against"] != "Gaussian filter"].itertuples():
@@ -83,7 +118,7 @@ def test_a_comparison_has_a_name_of_its_own():
 def test_what_is_chosen_comes_in_the_order_of_the_table_with_the_tests_that_it_needs():
     table = ablations.comparisons(["test crop off 32 px", "the authors' code"])
     assert table["comparison"].tolist() == ["the authors' code", "test crop off 32 px"]
-    assert ablations.what_to_judge(table) == {"corrected": ["usual", "off 32"], "faithful": ["usual"]}
+    assert ablations.what_to_judge(table) == {"corrected": ["usual", "off 32"], "authors' code": ["usual"]}
 
 
 def test_an_unknown_comparison_is_refused_in_one_sentence():
@@ -93,7 +128,7 @@ def test_an_unknown_comparison_is_refused_in_one_sentence():
 
 def test_the_matrix_of_doses_tells_the_loss_against_training_at_the_dose_of_the_test():
     # tested at 4.5: trained there 9 dB, trained at 2 only 6
-    values = {("corrected", "usual"): [9.0, 9.1, 8.9], ("2 e⁻/px", "usual"): [6.0, 6.1, 5.9]}
+    values = {("4.5 e⁻/px", "usual"): [9.0, 9.1, 8.9], ("2 e⁻/px", "usual"): [6.0, 6.1, 5.9]}
     table = ablations.comparisons(["trained at 2 e⁻/px, tested at 4.5 e⁻/px"])
     cells = ablations.dose_matrix(ablations.verdicts(table, of_decibels(values)))
     cells = cells.set_index(["trained_at", "tested_at"])
@@ -101,3 +136,11 @@ def test_the_matrix_of_doses_tells_the_loss_against_training_at_the_dose_of_the_
     assert cells.loc[("2", "4.5"), "resolved"]
     assert cells.loc[("4.5", "4.5"), "loss_db"] == 0
     assert len(cells) == 2
+
+
+@pytest.mark.parametrize("profile", ["laptop", "study"])
+def test_a_round_shows_the_corners_of_all_fields_equally_often(profile):
+    told = yaml.safe_load((PARAMS / f"{profile}.yaml").read_text())
+    seen = told["ablation_steps"] // ROUNDS * told["batch_size"]
+    corners = 4 * 2 * told["ablation_train_fields"] * len(MATERIALS)  # of two frames a field
+    assert seen % corners == 0

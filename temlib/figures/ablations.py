@@ -19,7 +19,8 @@ APART = ("cameras",)  # questions whose differences want a scale of their own
 def differences(table):
     """Differences of the comparisons with their intervals, a row each; those of two runs below one another.
 
-    Takes run, question, comparison, difference_db, low_db, high_db, seeds_db (ticks), verdict and paper.
+    Takes run, question, comparison, difference_db, low_db and high_db (over seeds: thick), fields_low_db and
+    fields_high_db (over fields: thin), seeds_db (ticks), verdict and paper.
     """
     apart = table["question"].isin(APART)
     parts = [rows for rows in (table[~apart], table[apart]) if len(rows)]
@@ -64,7 +65,8 @@ def _forest(axes, table, runs):
         colour, marker = VERDICTS[row.verdict]
         seeds = np.array(str(row.seeds_db).split(), float)
         axes.plot(seeds, np.full(len(seeds), at), "|", color=colour, ms=6, mew=0.8)
-        axes.plot([row.low_db, row.high_db], [at, at], color=colour, lw=1.2)
+        axes.plot([row.fields_low_db, row.fields_high_db], [at, at], color=colour, lw=0.6)
+        axes.plot([row.low_db, row.high_db], [at, at], color=colour, lw=1.6)
         axes.plot(row.difference_db, at, marker, color=colour, mfc=_face(colour, row.run, runs), ms=4.5)
     for row in table.drop_duplicates("comparison").dropna(subset="paper").itertuples():
         if row.paper:
