@@ -9,6 +9,7 @@ Order and flips of an epoch are functions of (seed, epoch, index), because check
 random state. Lightning runs the loop; the pairs lie on the device as buffers of the module.
 """
 
+import logging
 import time
 import warnings
 from pathlib import Path
@@ -20,6 +21,8 @@ import torch
 from temlib.errors import ModelFileError, TemlibError
 from temlib.paths import load_npz, whole_file
 from temlib.preprocess import faithful_scale, network_input
+
+logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # between our lines of progress, not its advice
 
 
 def training_arrays(pair_files, mode):
