@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +235,24 @@ def requests(model, *, threads, precision="f32"):
     return request_for
 
 
+def infer(request_for, frames):
+    """Frames through a network in OpenVINO: what it gives is the caller's, as the next frame writes over a request's.
+
+    Parameters
+    ----------
+    request_for : callable
+        Of `requests`.
+    frames : ndarray of shape (n, 1, M, N)
+
+    Returns
+    -------
+    ndarray of float32, shape (n, 1, M, N)
+    """
+    request = request_for(frames.shape)
+    request.infer({0: np.ascontiguousarray(frames, np.float32)}, share_inputs=True)
+    return request.get_output_tensor().data.copy()
+
+
 def _on_cpu(card_file, card, threads):
     import openvino
 
@@ -243,13 +261,7 @@ def _on_cpu(card_file, card, threads):
     graph, weights = (weights_file(card_file, card, suffix) for suffix in (".xml", ".bin"))
     with _of_this_version(graph):
         model = core.read_model(graph, weights)
-    request_for = requests(model, threads=threads or os.cpu_count())
-
-    def run(frames):
-        request = request_for(frames.shape)
-        request.infer({0: np.ascontiguousarray(frames, np.float32)}, share_inputs=True)
-        return request.get_output_tensor().data.copy()
-
+    run = partial(infer, requests(model, threads=threads or os.cpu_count()))
     return Network(card_file.stem, card, run, "CPU", card.get("precision", "fp32"), sha256(card_file))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from temlib.camera import ONEVIEW_BIN8, expose
 from temlib.errors import ModelFileError
 from temlib.inference import denoise_image
-from temlib.networks import SHIPPED, Network, as_module, card_path, in_torch, load, requests, weights_file
+from temlib.networks import SHIPPED, Network, as_module, card_path, in_torch, infer, load, requests, weights_file
 from temlib.provenance import processor_name
 from temlib.wide_phantom import learning_field
 
@@ -175,15 +175,9 @@ def _openvino(model, card, version, threads):
         request = request_for((1, 1, card["stride_px"], card["stride_px"]))
         request.infer()  # only then the runtime can tell of its graph
         precision = precision_of(request.get_compiled_model())
-        denoise = with_clock(partial(_infer, request_for), card)
+        denoise = with_clock(partial(infer, request_for), card)
         found.append(Runtime(model, "openvino", precision, processor_name(), threads, denoise))
     return found
-
-
-def _infer(request_for, frames):
-    request = request_for(frames.shape)
-    request.infer({0: frames}, share_inputs=True)
-    return request.get_output_tensor().data
 
 
 def precision_of(compiled):

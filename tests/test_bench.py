@@ -160,6 +160,18 @@ def test_every_runtime_of_a_network_gives_the_same_image(card_file, monkeypatch)
         assert np.abs(image - images[0]).max() < 0.03 * np.abs(images[0]).max()
 
 
+def test_an_image_stays_what_it_is_when_the_next_frame_is_denoised(card_file, monkeypatch):
+    monkeypatch.setattr(runtimes, "_paper_network", lambda: None)
+    monkeypatch.setattr(runtimes, "_in_openvino", lambda network, left_out: [])
+    found, _ = runtimes.runtimes(40, threads=1, models=[card_file])
+    first, second = np.random.default_rng(0).integers(0, 400, (2, 40, 40), np.uint16)
+    for one in found:
+        image = one.denoise(first)[0]
+        before = image.copy()
+        one.denoise(second)
+        np.testing.assert_array_equal(image, before, err_msg=f"{one.backend} {one.precision}")
+
+
 def test_the_papers_network_is_the_reference_and_comes_first_in_fp32(monkeypatch):
     pytest.importorskip("segmentation_models_pytorch", reason="the extra [paper] is not installed")
     monkeypatch.setattr(runtimes, "_in_openvino", lambda network, left_out: [])
