@@ -15,7 +15,7 @@ STYLES = {
     "paper": ("paper's U-Net", COLOURS["HDE"], "--"),
     "adapted": ("adapted, all fields", COLOURS["denoised"], ":"),
     "adapted_others": ("adapted, others", COLOURS["denoised"], "--"),
-    "authors": ("authors' output", COLOURS["HDE"], "--"),
+    "authors": ("authors' output", COLOURS["HDE"], "-"),
     "gaussian": ("Gaussian", "#56B4E9", "-"),
     "median": ("median", "#56B4E9", ":"),
     "total_variation": ("total variation", COLOURS["filter"], ":"),
