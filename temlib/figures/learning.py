@@ -24,6 +24,7 @@ def learning(history):
             smooth = error_db.rolling(10, min_periods=1, center=True).mean()
             place.plot(rows.minutes, smooth, color=points.get_color(), label=f"{name}, {rows.step.max()} steps")
         place.set(xlabel="time of training [min]", title=f"against {target}")
+        place.locator_params(axis="x", nbins=5)
         place.legend(loc="upper right")
     axes[0, 0].set_ylabel("mean squared error [dB]")
     return figure
