@@ -5,7 +5,13 @@ Each variant and seed has a file of scores, named by what decides it: hours of w
 
 import hashlib
 import json
+import signal
 import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +30,7 @@ from temlib.provenance import digest_of_code, sha256
 DECIDING = ("ablation_runs", "ablation_samples", "camera", "filters", "models", "noise2noise", "preprocess", "quality")
 DECIDING += ("simulate", "training", "trials")
 DARK = 0.5  # transmission below which is dark
+NOT_HERE = "the weights to start from are not available here"
 ROUNDS = 5  # of a training; in the last one batch normalisation keeps its statistics
 
 
@@ -180,7 +187,23 @@ def _best_gaussians(frames, truths, levels, materials, camera):
     return images
 
 
-def trained_and_judged(folder, sets, wanted, *, seeds, pixel_size_nm, report=print, **options):
+@contextmanager
+def workers(number):
+    """A pool of processes of one thread each: two of them make a quarter more steps than one of two threads."""
+    pool = ProcessPoolExecutor(number, mp_context=get_context("spawn"), initializer=_begin)  # forked, torch may hang
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin():
+    """A worker: Ctrl-C is not for it, and it leaves the other processors to the other workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def trained_and_judged(folder, sets, wanted, *, seeds, pixel_size_nm, pool=None, report=print, **options):
     """Scores of many variants; those that an earlier run left are read.
 
     Parameters
@@ -193,6 +216,8 @@ def trained_and_judged(folder, sets, wanted, *, seeds, pixel_size_nm, report=pri
         Tests of each variant, see `ablations.what_to_judge`.
     seeds : sequence of int
     pixel_size_nm : float
+    pool : concurrent.futures.Executor, optional
+        Of `workers`; without one, all is done here, one after the other.
     report : callable
         Takes a line for every variant and seed.
     **options
@@ -207,35 +232,40 @@ def trained_and_judged(folder, sets, wanted, *, seeds, pixel_size_nm, report=pri
     folder.mkdir(parents=True, exist_ok=True)
     known = [_digest(sets), digest_of_code(DECIDING)]
     alike = {name: value for name, value in options.items() if name != "pretrained"}
-    found, started, trained, missing = [], time.perf_counter(), 0, set()
+    files = {}
     # seed after seed, so that what is cut off is whole for some seeds
-    plan = [(seed, variant) for seed in seeds for variant in wanted]
-    for done, (seed, variant) in enumerate(plan, 1):
+    for seed, variant in product(seeds, wanted):
         recipe, tests = CORRECTED | VARIANTS[variant], {name: TESTS[name] for name in wanted[variant]}
         about = [*known, recipe, tests, seed, pixel_size_nm, training.resolve_precision(options["precision"]), alike]
         if recipe["encoder"] == "pretrained":
             weights = Path(options["pretrained"])
             about.append(sha256(weights) if weights.is_file() else str(weights))
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-        file = folder / f"{_file_name(variant)}_{seed}_{key}.csv"
-        if not file.is_file() and variant not in missing:
-            network = train(sets["train"], recipe, seed=seed, **options) if recipe["architecture"] else None
-            if recipe["architecture"] and network is None:
-                missing.add(variant)
-                report(f"{variant}: the weights to start from are not available here")
-                continue
-            judged = [
-                judge(network, recipe, sets["val"], test, seed=seed, pixel_size_nm=pixel_size_nm).assign(test=name)
-                for name, test in tests.items()
-            ]
-            with whole_file(file) as partial:
-                pd.concat(judged).assign(variant=variant, seed=seed).to_csv(partial, index=False)
-            trained += 1
-            left_min = (time.perf_counter() - started) / trained * (len(plan) - done) / 60
-            report(f"{done}/{len(plan)} {variant}, seed {seed}: trained and judged, {left_min:.0f} min left at most")
-        if file.is_file():
-            found.append(pd.read_csv(file))
-    return pd.concat(found, ignore_index=True)
+        files[seed, variant] = folder / f"{_file_name(variant)}_{seed}_{key}.csv"
+    missing = [(*job, wanted[job[1]], file) for job, file in files.items() if not file.is_file()]
+    work = partial(_train_and_judge, sets=sets, pixel_size_nm=pixel_size_nm, **options)
+    started = time.perf_counter()
+    for done, (job, ended) in enumerate(zip(missing, (pool.map if pool else map)(work, missing), strict=True), 1):
+        left_min = (time.perf_counter() - started) / done * (len(missing) - done) / 60
+        said = f"trained and judged, {left_min:.0f} min left"
+        report(f"{done}/{len(missing)} {job[1]}, seed {job[0]}: {said if ended else NOT_HERE}")
+    return pd.concat([pd.read_csv(file) for file in files.values() if file.is_file()], ignore_index=True)
+
+
+def _train_and_judge(job, *, sets, pixel_size_nm, **options):
+    """One variant and seed, into its file; whether the weights that it starts from could be had."""
+    seed, variant, tests, file = job
+    recipe = CORRECTED | VARIANTS[variant]
+    network = train(sets["train"], recipe, seed=seed, **options) if recipe["architecture"] else None
+    if recipe["architecture"] and network is None:
+        return False
+    judged = [
+        judge(network, recipe, sets["val"], TESTS[name], seed=seed, pixel_size_nm=pixel_size_nm).assign(test=name)
+        for name in tests
+    ]
+    with whole_file(file) as partial_file:
+        pd.concat(judged).assign(variant=variant, seed=seed).to_csv(partial_file, index=False)
+    return True
 
 
 def _digest(sets):
