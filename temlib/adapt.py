@@ -263,10 +263,10 @@ def _plan(fields, kept_aside, network):
 
 def _told(scored, kept_aside, trainings):
     """What was kept aside, for the card."""
+    names = ", ".join(field.name for field in scored)
     if kept_aside:
-        return [field.name for field in scored]
+        return names
     if len(trainings) > 1:
-        names = ", ".join(field.name for field in scored)
         return f"{names}, kept aside in a trial; the network of this card was then trained on all, and not scored"
     return f"{KEPT_ASIDE:.0%} of the rows, not trained on"
 

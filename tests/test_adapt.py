@@ -359,7 +359,7 @@ def test_fields_that_are_kept_aside_are_scored_and_not_trained_on(movie, known_c
     other = Field("other", movie.frames[:2], [(0, 1, (0, 0))], "e-")
     options = {"model": tiny_card, "steps": 2, "report": lambda line: None}
     card = adapt.adapt([movie], tmp_path / "own.json", kept_aside=[other], **options)
-    assert card["adaptation"]["score"]["on"] == ["other"]
+    assert card["adaptation"]["score"]["on"] == "other"
     assert [field["name"] for field in card["adaptation"]["fields"]] == ["movie"]
 
 
