@@ -105,15 +105,17 @@ def test_filters_are_not_tuned_on_what_is_judged(monkeypatch):
 
 
 def test_areas_are_those_of_the_fields_that_a_method_was_tried_on():
-    trials = [("sized", "Ni", i, 5.0) for i in range(4)] + [("empty", "none", 0, 5.0)]
-    table = size_trials.tried_areas(trials, ["raw", "gaussian", "hde"], filters_every=3, seed=1, **SCALE)
+    trials = [("sized", "Ni", i, 5.0) for i in range(4)] + [("empty", "none", i, 5.0) for i in range(2)]
+    table = size_trials.tried_areas(trials, ["raw", "gaussian", "paper", "hde"], filters_every=3, seed=1, **SCALE)
     found = table.set_index(["method", "specimen"])["area_nm2"] / (128 * 3.0) ** 2
-    # a filter on fields 0 and 3, what is no single exposure on no empty one
+    # a filter on fields 0 and 3, the paper's network on empty ones, too; what is no single exposure on no empty one
     assert found.to_dict() == {
         ("raw", "sized"): 4,
-        ("raw", "empty"): 1,
+        ("raw", "empty"): 2,
         ("gaussian", "sized"): 2,
         ("gaussian", "empty"): 1,
+        ("paper", "sized"): 4,
+        ("paper", "empty"): 1,
         ("hde", "sized"): 4,
     }
 
