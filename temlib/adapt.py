@@ -148,7 +148,7 @@ def adapt(
     """
     from temlib.export import export
     from temlib.long_training import field_library
-    from temlib.noise2noise import CROPS, Samples, adapt_network
+    from temlib.noise2noise import Samples, adapt_network
     from temlib.own_camera import fit_own_camera
     from temlib.repeat_score import BLOCK_PX, compare, errors
 
@@ -179,8 +179,7 @@ def adapt(
 
     drawn = card_file.with_suffix(".fields")
     # before torch has threads, as this forks
-    n_fields = min(SIMULATED, CROPS * steps) if steps else SIMULATED  # no more than are shown
-    simulated = field_library(drawn, n_fields, seed=seed, size_px=SIMULATED_PX, jobs=os.cpu_count(), report=report)
+    simulated = field_library(drawn, SIMULATED, seed=seed, size_px=SIMULATED_PX, jobs=os.cpu_count(), report=report)
     before, notes = score(), list(notes)
     checkpoints = [card_file.with_suffix(suffix) for suffix in (TRIAL, TRAINING)[-len(trainings) :]]
     shares = [1.0]

@@ -178,7 +178,7 @@ def test_the_clipped_loss_is_least_at_the_transmission_though_clipped_frames_rea
     read_e = shots[1.0].mean()
     target = torch.from_numpy(shots[0.3] / read_e - 1)[None, None]
     loss = clipped_l2(4.5, read_e)
-    tried = np.linspace(0, 1, 51)
+    tried = np.linspace(0, 1, 101)
     best = {
         name: tried[np.argmin([float(of_output(torch.full_like(target, t - 1), target)) for t in tried])]
         for name, of_output in {"plain": torch.nn.functional.mse_loss, "clipped": loss}.items()
