@@ -210,8 +210,9 @@ def kernel_table():
 def fisher_information(derivatives, electrons, camera):
     """Information that one frame holds on the parameters of its expected image.
 
-    Gaussian noise with independent pixels and one common offset per (row, segment). The dependence of the variance
-    on the parameters is left out, which makes the bound slightly too wide.
+    Gaussian noise with independent pixels and one common offset per (row, segment). What the size and the skewness
+    of the noise tell of the mean is left out: in the likelihood of clipped pixels of the ONEVIEW_BIN8 camera 7 % more
+    information at 0.5 e-/px, 3 % at 1.5, 0.3 % at 5; half of that of a standard deviation.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ ALONE_NM = 10.0  # a particle whose nearest rim is farther is alone
 SURE_D_PRIME = 6.0  # from which the aims hold
 PLACE = ["row_px", "col_px", "diameter_nm"]
 LEAST = 5  # particles of which a median is told
-BOUND_SLACK = 0.9  # of the bound: it leaves out what finer steps of the rim and the noise's own size would tell
+BOUND_SLACK = 0.9  # of the bound: it leaves out what finer steps of the rim would tell
 
 
 def sure(rows):
