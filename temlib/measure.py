@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from scipy.ndimage import gaussian_filter
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
@@ -35,6 +36,7 @@ LARGER_PX = 20, 40  # least diameters that the finder is asked for once more whe
 PIECES = 4  # that a particle is taken for at least, if larger ones explain a heap
 SURE = 100.0  # square of a particle's absorption in standard errors above which there is no need to try without it
 DETECTABLE = 5.0  # least measured d' that is significant: below it, noise makes some particles in a hundred fields
+CLEAR, LIGHT_PX = 0.995, 20.0  # transmission of film; how far away it tells of the light, standard deviation
 HOT_FILM, HOT_NOISE = 1.5, 8.0  # films and standard deviations above which a pixel is none of the specimen
 COLUMNS = ["row_px", "col_px", "diameter_nm", "diameter_error_nm", "contrast", "background", "d_prime", "shown"]
 COLUMNS += ["edge_width_nm", "misfit", "touching", "at_border", "significant"]
@@ -280,9 +282,9 @@ def _with_nested_as_one(fit, window, options):
 
 def _with_missed(fit, window, denoised, options):
     """The fit with more spheres where the denoised image is darker than its own explain: a heap hides rims."""
-    explained = expected(fit.spheres, fit.film, window.shape, blur_px=fit.blur_px)
-    residual = np.where(options["ignored"], 0, denoised - explained)
-    missed = _found(1 + residual / fit.film[0], 1.0)
+    explained = expected(fit.spheres, [1, 0, 0], window.shape, blur_px=fit.blur_px)
+    residual = np.where(options["ignored"], 0, _transmission(denoised, fit, options["ignored"]) - explained)
+    missed = _found(1 + residual, 1.0)
     missed = missed[_contrast(missed) >= LEAST_MISSED]
     if len(missed) == 0:
         return fit
@@ -303,7 +305,8 @@ def _with_larger(fit, window, denoised, options, least_px):
     """The fit of fewer, larger spheres if they do: a dark spot in one hides its rim from the finder."""
     if len(fit.spheres) < 2:
         return fit
-    larger = _found(np.where(options["ignored"], fit.film[0], denoised), fit.film[0], least_px)
+    transmission = _transmission(denoised, fit, options["ignored"])
+    larger = _found(np.where(options["ignored"], 1.0, transmission), 1.0, least_px)
     if not 0 < len(larger) < len(fit.spheres):
         return fit
     other = _simplest(sizing.fit(window, larger, fit.film, **options), window, denoised, options)
@@ -334,6 +337,7 @@ def _without_needless(fit, window, options):
 def _against_denoised(fit, denoised, others, camera, exposures):
     """Of each sphere, against the image in which only it is missing: d', and the share that the denoised one shows."""
     with_all = expected(fit.spheres, fit.film, denoised.shape, blur_px=BLUR_PX)
+    denoised = expected([], fit.film, denoised.shape) * _transmission(denoised, fit, others)
     d_primes, shown = [], []
     for k in range(len(fit.spheres)):
         without = expected(np.delete(fit.spheres, k, axis=0), fit.film, denoised.shape, blur_px=BLUR_PX)
@@ -341,3 +345,13 @@ def _against_denoised(fit, denoised, others, camera, exposures):
         shown.append(np.sum(signal * (without - denoised)) / max(np.sum(signal**2), np.finfo(float).tiny))
         d_primes.append(math.sqrt(exposures) * detectability(signal, with_all, for_sums(camera)) if camera else np.nan)
     return d_primes, shown
+
+
+def _transmission(denoised, fit, others):
+    """What a denoised image shows, relative to its own film nearby: it may be in even light, and the frame is not."""
+    clear = (expected(fit.spheres, [1, 0, 0], denoised.shape, blur_px=BLUR_PX) > CLEAR) & ~others
+    if not clear.any():
+        return denoised / fit.film[0]
+    near, film = (gaussian_filter(np.where(clear, of, 0.0), LIGHT_PX) for of in (1.0, denoised))
+    seen_near = near > np.finfo(np.float32).eps
+    return denoised / np.where(seen_near, film / np.where(seen_near, near, 1), denoised[clear].mean())

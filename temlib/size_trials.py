@@ -100,20 +100,21 @@ def methods(networks, filtered, *, finder, pixel_size_nm):
     options = {"pixel_size_nm": pixel_size_nm, "camera": ONEVIEW_BIN8}
     find, scale = partial(denoise_image, network=networks[finder]), {"pixel_size_nm": pixel_size_nm}
 
-    def fitted(raw, of_one, exposures=1):
+    def fitted(*frames):
+        shown = [find(frame) for frame in frames]
         try:  # the camera is what one frame tells of it
-            found, _ = camera_and_unit(of_one, find(of_one), electrons=True)
+            found, _ = camera_and_unit(frames[0], shown[0], electrons=True)
         except TemlibError:  # `temlib measure` refuses such a frame
             return pd.DataFrame(columns=COLUMNS)
         per_e, camera = found["unit_per_e"], Camera(**found["fitted"])
-        how = {"camera": camera, "clipped": found["clipped"], "exposures": exposures, **scale}
-        return measure(raw / per_e, find(raw) / per_e, **how)
+        how = {"camera": camera, "clipped": found["clipped"], "exposures": len(frames), **scale}
+        return measure(np.mean(frames, axis=0) / per_e, np.mean(shown, axis=0) / per_e, **how)
 
     def once(first, second, hde):
-        return fitted(first, first)
+        return fitted(first)
 
     def twice(first, second, hde):
-        return fitted((first + second) / 2, first, exposures=2)
+        return fitted(first, second)
 
     def denoised(first, second, hde, by):
         return measure_denoised(by(first), **options)

@@ -38,8 +38,15 @@ def test_a_diameter_is_within_its_error(table, number):
 def test_flags_say_what_touches_and_what_is_cut(table):
     flags = [nearest(table, sphere) for sphere in SPHERES]
     assert [bool(row["at_border"]) for row in flags] == [False, False, False, True]
-    assert not flags[0]["touching"]
+    assert not any(row["touching"] for row in flags)
     assert len(table) == len(SPHERES)
+
+
+def test_two_that_overlap_touch():
+    overlapping = SPHERES[1:3] + [[0, 2.5, 0, 0], [0, -2.5, 0, 0]]  # by 4 px
+    image = sphere_images.expected(overlapping, [1, 0, 0], (130, 176), blur_px=0.5)
+    found = measure_denoised(DOSE_E_PER_PX * image, pixel_size_nm=PIXEL_NM, camera=ONEVIEW_BIN8)
+    assert list(found["touching"]) == [True, True]
 
 
 def test_what_the_denoised_image_does_not_show_is_not_significant():
@@ -51,6 +58,20 @@ def test_what_the_denoised_image_does_not_show_is_not_significant():
         [row] = measure(counts / ONEVIEW_BIN8.counts_per_e, shown, **options).to_dict("records")
         assert row["shown"] == pytest.approx(share, rel=0.3) and row["d_prime"] > 10
         assert row["significant"] == (share == 1)
+
+
+@pytest.mark.parametrize("light", [0.92, 1.08])
+def test_what_is_shown_does_not_depend_on_the_light(light):
+    # a network shows the specimen in even light, the frame is recorded in that of the beam
+    image = sphere_images.expected([[60.0, 70, 30, 0.0105]], [1, 0, 0], (120, 140), blur_px=0.5)
+    shares = []
+    for seed in range(4):
+        exposure = {"dose_e_per_px": 10.0, "camera": ONEVIEW_BIN8, "rng": np.random.default_rng(seed)}
+        raw = expose(light * image, **exposure) / ONEVIEW_BIN8.counts_per_e
+        options = {"pixel_size_nm": PIXEL_NM, "camera": ONEVIEW_BIN8, "clipped": True}
+        shares.append(measure(raw, 10 * image, **options)["shown"][0])
+    # by chance 0.1; a bright place would show 1.22 and a dark one 0.61 if its light were taken for the particle's
+    assert np.mean(shares) == pytest.approx(0.92, abs=0.15)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -6,6 +6,7 @@ import pytest
 
 from temlib import size_trials, sized_fields, sizing
 from temlib.camera import ONEVIEW_BIN8
+from temlib.networks import Network
 from temlib.particles import gaps
 
 SCALE = {"size_px": 128, "pixel_size_nm": 3.0}
@@ -118,6 +119,22 @@ def test_areas_are_those_of_the_fields_that_a_method_was_tried_on():
         ("paper", "empty"): 1,
         ("hde", "sized"): 4,
     }
+
+
+def test_the_network_sees_two_exposures_one_by_one():
+    transmission, zeros = np.ones((96, 128)), []
+
+    def run(frames):
+        zeros.append(np.mean(frames == 0))
+        return np.ones_like(frames)
+
+    by = size_trials.methods(
+        {"flat": Network("flat", {"stride_px": 4, "halo_px": 4}, run, "CPU")}, {}, finder="flat", pixel_size_nm=3.0
+    )
+    frames = size_trials.exposed(transmission, dose_e_per_px=1.5, rng=np.random.default_rng(1))
+    by["raw_twice"](*frames)
+    # a third of a single exposure is cut at zero; of the mean of two a ninth, which no network has learnt
+    assert zeros == pytest.approx([1 / 3, 1 / 3], abs=0.05)
 
 
 def test_what_was_measured_once_is_not_measured_again(tmp_path, monkeypatch):
