@@ -57,7 +57,7 @@ def camera_of_frame(raw, denoised):
     TemlibError
         If the film is nowhere seen, or not above zero.
     """
-    if np.array_equal(raw, np.rint(raw)):
+    if counts_electrons(raw, denoised):
         return COUNTING, False
     film, noise = _noise_of_film(raw, denoised)
     mean, zeros = raw[film].mean(), np.mean(raw[film] == 0)

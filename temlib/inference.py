@@ -135,6 +135,7 @@ def _denoise_signal(signal, model):
     frames = data.reshape(-1, *data.shape[-2:]) if data.ndim > 3 else data
     result = signal._deepcopy_with_new_data(denoise(frames, model).reshape(data.shape))
     result.metadata.set_item("Denoised.denoised_by", model)
+    result.metadata.set_item("Denoised.card_sha256", _network(model)[0].card_sha256)
     return result
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -29,12 +30,14 @@ FARTHEST_DIAMETERS = 0.5  # that a particle moves from one image to the next, of
 LOST_IMAGES = 3  # in which a particle may be missing
 BRIGHT, BRIGHT_SHARE = 1.3, 0.05  # films above which a bright-field frame has less than this share of its pixels
 RAW = "raw"  # the method of the table of errors that fits raw frames
+FINDER = "best"  # with which particles were found there
+KEEP_S = 60.0  # between two times that what is measured of a movie is kept
 _after = COLUMNS.index(standard_errors.ERROR) + 1
 KEYS = ["image", "time_s", "particle"]
 STATED = [*KEYS, *COLUMNS[:_after], standard_errors.ANY_SHAPE, *COLUMNS[_after:]]  # of a table, after file
 
 
-def measure_file(path, network, *, name=None, each=map, overlay=None, progress=None):
+def measure_file(path, network, *, name=None, each=map, overlay=None, progress=None, keep=None):
     """Measure the particles of a file, or of an in-situ folder.
 
     Parameters
@@ -51,14 +54,16 @@ def measure_file(path, network, *, name=None, each=map, overlay=None, progress=N
         Name of pictures: receives <name>.png, of a movie a folder <name> of one picture an image.
     progress : callable, optional
         `progress(done, total)` after each image.
+    keep : callable, optional
+        Takes table and record of what is measured so far, every KEEP_S.
 
     Returns
     -------
     table : pandas.DataFrame
         A row a particle and image: file, image (from 0), time_s, particle (in a movie the same number in all images
         that show it, see `Tracks`), then the columns of `measure.measure` with those of `standard_errors.stated`,
-        background in the file's unit. If it is interrupted, or an image cannot be read, of the images that are
-        measured by then; an image that cannot be measured is left out of a movie.
+        background in the file's unit. If it is interrupted, or something fails, of the images that are measured by
+        then; an image that cannot be measured is left out of a movie.
     record : dict
         Where it comes from, for the provenance; its `notes` say what is to be known of it.
 
@@ -76,7 +81,29 @@ def measure_file(path, network, *, name=None, each=map, overlay=None, progress=N
     measured, camera, notes = _how(network, marks, electrons, pixel_size_nm=pixel_nm, each=each)
     model = network.name if marks is None else marks.get("denoised_by", "unknown")
     tracks, pictures = Tracks(pixel_nm), overlay and _pictures(overlay, movie)
-    interrupted, left_out = False, {}
+    interrupted, left_out, sha256, kept_s = False, {}, digest(movie), time.monotonic()
+
+    def so_far():
+        filled = [table for table in tables if len(table)] or [pd.DataFrame(columns=STATED)]
+        table = pd.concat(filled, ignore_index=True)
+        table.insert(0, "file", str(name))
+        return table, {
+            "path": str(movie.path.resolve()),
+            "sha256": sha256,
+            "images": total,
+            "measured_images": len(tables),
+            "interrupted": interrupted,
+            "pixel_size_nm": pixel_nm,
+            "sizes_nm": [size * pixel_nm for size in SIZES_PX],
+            "unit": "e-" if electrons else movie.about.unit,
+            "denoised_by": marks and marks.get("denoised_by"),
+            "camera": camera,
+            "notes": [note for note in movie.notes if not (electrons and calibration.STAY_COUNTS in note)]
+            + notes
+            + _of_images(left_out)
+            + _without_errors(table, pixel_nm),
+        }
+
     try:
         for number, image in enumerate(movie.read()):
             try:
@@ -92,42 +119,40 @@ def measure_file(path, network, *, name=None, each=map, overlay=None, progress=N
                 preview.overlay(pictures(number), shown, tables[-1], movie, number=number, model=model)
             if progress:
                 progress(number + 1, total)
+            if keep and time.monotonic() - kept_s > KEEP_S:
+                keep(*so_far())
+                kept_s = time.monotonic()
     except KeyboardInterrupt:
         interrupted = True
         notes.append(f"interrupted: {len(tables)} of {total} images are measured")
-    except TemlibError as error:
+    except (TemlibError, OSError, MemoryError, RuntimeError) as error:
         if not tables:
             raise
-        notes.append(f"{len(tables)} of {total} images are measured, as the rest cannot be read. {error}")
+        why = error if isinstance(error, TemlibError) else f"({type(error).__name__}: {error})"
+        notes.append(f"{len(tables)} of {total} images are measured, as the rest cannot be. {why}")
+    if not tables and not interrupted:
+        raise TemlibError(f"None of the {total} images of {name} can be measured. {next(iter(left_out))}")
+    return so_far()
+
+
+def _of_images(left_out):
+    """What is said of the images that are left out: numbers of images by the reason."""
+    said = []
     for reason, images in left_out.items():
-        said = (
-            f"image {images[0]} is" if len(images) == 1 else f"{len(images)} images, the first of them {images[0]}, are"
-        )
-        if not tables and not interrupted:
-            raise TemlibError(f"None of the {total} images of {name} can be measured. {reason}")
-        notes.append(f"{said} left out. {reason}")
-    filled = [table for table in tables if len(table)] or [pd.DataFrame(columns=STATED)]
-    table = pd.concat(filled, ignore_index=True)
-    largest_nm = SIZES_PX[1] * pixel_nm
+        first = f"image {images[0]}"
+        are = f"{first} is" if len(images) == 1 else f"{len(images)} images, the first of them {images[0]}, are"
+        said.append(f"{are} left out. {reason}")
+    return said
+
+
+def _without_errors(table, pixel_nm):
+    """What is said of particles whose standard errors are not told."""
+    said, largest_nm, most = [], SIZES_PX[1] * pixel_nm, standard_errors.MOST_MISFIT
     if large := int((table["diameter_nm"] > largest_nm).sum()):
-        notes.append(f"{large} of what was found are larger than {largest_nm:.3g} nm: without errors; bin the frame")
-    most = standard_errors.MOST_MISFIT
+        said.append(f"{large} of what was found are larger than {largest_nm:.3g} nm: without errors; bin the frame")
     if poor := int((table["misfit"] > most).sum()):
-        notes.append(f"spheres do not describe {poor} of what was found (misfit above {most:g}): without errors")
-    table.insert(0, "file", str(name))
-    return table, {
-        "path": str(movie.path.resolve()),
-        "sha256": digest(movie),
-        "images": total,
-        "measured_images": len(tables),
-        "interrupted": interrupted,
-        "pixel_size_nm": pixel_nm,
-        "sizes_nm": [size * pixel_nm for size in SIZES_PX],
-        "unit": "e-" if electrons else movie.about.unit,
-        "denoised_by": marks and marks.get("denoised_by"),
-        "camera": camera,
-        "notes": [note for note in movie.notes if not (electrons and calibration.STAY_COUNTS in note)] + notes,
-    }
+        said.append(f"spheres do not describe {poor} of what was found (misfit above {most:g}): without errors")
+    return said
 
 
 def _pictures(name, movie):
@@ -168,12 +193,13 @@ def _how(network, marks, electrons, **options):
         The same.
     """
     camera, notes, pixel_nm = {}, [], options["pixel_size_nm"]
+    known_cards = pd.read_csv(standard_errors.FILE).set_index("method")["card_sha256"]
     if marks is not None:
         known, card = ONEVIEW_BIN8 if electrons else None, marks.get("card_sha256")
         said = "it is denoised: its errors are those that its network's outputs had in simulation, d' that of a OneView"
         if not electrons:
             said = "it is denoised and in counts, so it tells no errors: measure the raw frame"
-        elif card not in pd.read_csv(standard_errors.FILE)["card_sha256"].to_numpy():
+        elif card not in known_cards.to_numpy():
             said = "it is denoised by a network whose errors are not known: measure the raw frame"
         notes.append(said)
 
@@ -182,6 +208,8 @@ def _how(network, marks, electrons, **options):
             return [image], with_stated_errors(table, card, pixel_size_nm=pixel_nm)
 
         return as_shown, camera, notes
+    if network.card_sha256 not in known_cards.get([FINDER]).to_numpy():
+        notes.append(f"its particles are found by {network.name}: the errors of raw fits were found out with {FINDER}")
 
     def measured(image):
         denoised = denoise_image(image, network)
@@ -194,7 +222,7 @@ def _how(network, marks, electrons, **options):
         how = {"camera": known, "clipped": camera["clipped"], **options}
         table = measure(image / per_e, denoised / per_e, **how)
         table = table.assign(background=table["background"] * per_e)
-        return [image, denoised], with_stated_errors(table, pixel_size_nm=pixel_nm)
+        return [image, denoised], with_stated_errors(table, RAW, pixel_size_nm=pixel_nm)
 
     return measured, camera, notes
 
@@ -241,15 +269,15 @@ def camera_and_unit(raw, denoised, electrons):
     return {"unit_per_e": per_e, "fitted": fitted, "clipped": clipped}, notes
 
 
-def with_stated_errors(table, card_sha256=None, *, pixel_size_nm):
+def with_stated_errors(table, fitted_to, *, pixel_size_nm):
     """Standard errors as they proved in simulation (see `standard_errors.stated`).
 
     Parameters
     ----------
     table : pandas.DataFrame
         Of `measure`.
-    card_sha256 : str, optional
-        Of the network whose output was fitted; none for raw frames.
+    fitted_to : str or None
+        RAW, or the card_sha256 of the network whose output was fitted; None where that is not known.
     pixel_size_nm : float
 
     Returns
@@ -258,7 +286,7 @@ def with_stated_errors(table, card_sha256=None, *, pixel_size_nm):
         With NaN for the errors of a network that was not tried, and of what is larger than anything that was tried.
     """
     known = pd.read_csv(standard_errors.FILE)
-    known = known[known["method"] == RAW if card_sha256 is None else known["card_sha256"] == card_sha256]
+    known = known[known["method" if fitted_to == RAW else "card_sha256"] == fitted_to]
     table = standard_errors.stated(table, known)
     errors = [standard_errors.ERROR, standard_errors.ANY_SHAPE]
     table[errors] = table[errors].where(table["diameter_nm"] <= SIZES_PX[1] * pixel_size_nm)
@@ -317,5 +345,6 @@ def write_table(path, tables, records, network):
         }
         partial.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     with whole_file(path) as partial:
-        filled = [table for table in tables if len(table)] or tables[:1]
-        pd.concat(filled, ignore_index=True).to_csv(partial, index=False, float_format="%.5g")
+        table = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+        time_s = table["time_s"].map("{:.9g}".format, na_action="ignore")  # of images that are 3 ms apart, after hours
+        table.assign(time_s=time_s).to_csv(partial, index=False, float_format="%.6g")

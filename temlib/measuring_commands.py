@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -55,46 +56,55 @@ def measure(
         output.parent.mkdir(parents=True, exist_ok=True)
     paths, failed = found(inputs, denoised=True)
 
-    def fits(fitted, *groups):
-        bar = {"total": len(groups[0]), "desc": "fits", "unit": "group", "delay": 2, "leave": False, "disable": None}
-        return tqdm(pool.map(fitted, *groups), **bar)
-
     root = os.path.commonpath([path.resolve().parent for path in paths]) if paths else ""
     names = [path.resolve().relative_to(root) for path in paths]
     stems = [name.with_name(stem_of(path)) for name, path in zip(names, paths, strict=True)]
     often = Counter(stems)
     tables, records = [], []
-    with workers() as pool:
-        for path, name, stem in zip(paths, names, stems, strict=True):
-            picture = f"{stem if often[stem] == 1 else name}_overlay"
-            with tqdm(desc=stem_of(path), unit="image", delay=1, disable=None) as bar:
-                try:
-                    table, record = measure_file(
-                        path,
-                        network,
-                        name=name,
-                        each=fits,
-                        overlay=output.parent / picture if overlay else None,
-                        progress=shown_on(bar),
-                    )
-                except (TemlibError, OSError, MemoryError, RuntimeError) as error:
-                    bar.close()
-                    known = isinstance(error, (TemlibError, OSError))
-                    refuse(error if known else not_computed(path, error, "bin the frame"))
-                    failed += 1
-                    continue
-            tables.append(table)
-            records.append(record)
-            with one_sentence():
-                write_table(output, tables, records, network)
-            print(f"{path.name}: {_counted(table, record)}")
-            for note in record["notes"]:
-                print(f"note: {path.name}: {note}", file=sys.stderr)
-            if record["interrupted"]:
-                raise typer.Exit(130)
-            failed += record["measured_images"] < record["images"]
+
+    def keep(table, record):
+        with one_sentence():
+            write_table(output, [*tables, table], [*records, record], network)
+
+    for path, name, stem in zip(paths, names, stems, strict=True):
+        picture = f"{stem if often[stem] == 1 else name}_overlay"
+        # a pool for each input: a worker that was killed breaks its pool
+        with workers() as pool, tqdm(desc=stem_of(path), unit="image", delay=1, disable=None) as bar:
+            try:
+                table, record = measure_file(
+                    path,
+                    network,
+                    name=name,
+                    each=partial(_fits, pool),
+                    overlay=output.parent / picture if overlay else None,
+                    progress=shown_on(bar),
+                    keep=keep,
+                )
+            except (TemlibError, OSError, MemoryError, RuntimeError) as error:
+                bar.close()
+                known = isinstance(error, (TemlibError, OSError))
+                refuse(error if known else not_computed(path, error, "bin the frame"))
+                failed += 1
+                continue
+        keep(table, record)
+        tables.append(table)
+        records.append(record)
+        print(f"{path.name}: {_counted(table, record)}")
+        for note in record["notes"]:
+            print(f"note: {path.name}: {note}", file=sys.stderr)
+        if record["interrupted"]:
+            raise typer.Exit(130)
+        failed += record["measured_images"] < record["images"]
     if failed:
         raise typer.Exit(1 if tables else 2)
+
+
+def _fits(pool, fitted, *groups):
+    """As `map`, in a pool of processes, with a bar for what takes long."""
+    from tqdm import tqdm
+
+    bar = {"total": len(groups[0]), "desc": "fits", "unit": "group", "delay": 2, "leave": False, "disable": None}
+    return tqdm(pool.map(fitted, *groups), **bar)
 
 
 def _counted(table, record):

@@ -99,7 +99,7 @@ def _one_field(field, pair, network, each):
         raw_table = measure(raw / per_e, denoised / per_e, camera=camera, clipped=known["clipped"], **options)
         shown = measure_denoised(denoised / per_e, camera=camera, **options)
         stated = partial(with_stated_errors, pixel_size_nm=pixel_nm)
-        found = {RAW: stated(raw_table), network.name: stated(shown, network.card_sha256)}
+        found = {RAW: stated(raw_table, RAW), network.name: stated(shown, network.card_sha256)}
         for method, table in found.items():
             beside = beside_truth(table, truth, pixel_size_nm=pixel_nm)
             tables.append(beside.assign(field=field, exposure=number, film_e_per_px=film_e, method=method))

@@ -10,6 +10,7 @@ import temlib
 from temlib import networks
 from temlib.errors import ModelFileError
 from temlib.inference import denoise_image
+from temlib.provenance import sha256
 
 MOVIE = np.random.default_rng(4).poisson(6, (5, 20, 30)).astype(np.uint16)
 
@@ -148,6 +149,7 @@ def test_a_signal_stays_one_with_its_axes_and_metadata(tiny_card, expected, sign
     assert result.metadata.Acquisition_instrument.TEM.beam_energy == 200
     assert result.original_metadata.ImageTags.Binning == 8
     assert result.metadata.Denoised.denoised_by == str(tiny_card)
+    assert result.metadata.Denoised.card_sha256 == sha256(tiny_card)
     assert close(result.data, expected)
     assert "Denoised" not in signal.metadata
     np.testing.assert_array_equal(signal.data, MOVIE)

@@ -43,7 +43,7 @@ def test_flags_say_what_touches_and_what_is_cut(table):
 
 
 def test_two_that_overlap_touch():
-    overlapping = SPHERES[1:3] + [[0, 2.5, 0, 0], [0, -2.5, 0, 0]]  # by 4 px
+    overlapping = SPHERES[1:3] + np.array([[0, 2.5, 0, 0], [0, -2.5, 0, 0]])  # by 4 px
     image = sphere_images.expected(overlapping, [1, 0, 0], (130, 176), blur_px=0.5)
     found = measure_denoised(DOSE_E_PER_PX * image, pixel_size_nm=PIXEL_NM, camera=ONEVIEW_BIN8)
     assert list(found["touching"]) == [True, True]

@@ -171,6 +171,37 @@ def test_what_was_measured_before_an_interruption_is_kept(tmp_path, fast):
     assert "2 of 3 images" in record["notes"][-1]
 
 
+def test_what_was_measured_before_the_disk_was_full_is_kept(tmp_path, fast):
+    def stop(done, total):
+        if done == 2:
+            raise OSError(28, "No space left on device")
+
+    table, record = measuring.measure_file(movie(tmp_path / "movie.tif"), fast, progress=stop)
+    assert set(table["image"]) == {0, 1} and "No space left" in record["notes"][-1]
+
+
+def test_what_is_measured_of_a_movie_is_kept_on_the_way(tmp_path, fast, monkeypatch):
+    monkeypatch.setattr(measuring, "KEEP_S", 0.0)
+    kept = []
+    options = {"keep": lambda table, record: kept.append((set(table["image"]), record["measured_images"]))}
+    measuring.measure_file(movie(tmp_path / "movie.tif"), fast, **options)
+    assert kept == [({0}, 1), ({0, 1}, 2), ({0, 1, 2}, 3)]
+
+
+def test_times_of_neighbouring_images_differ_after_hours(tmp_path, fast):
+    table = pd.DataFrame({"file": "a", "time_s": [40000 * 0.00331, 40001 * 0.00331, 3e6 * 0.00331, np.nan]})
+    measuring.write_table(tmp_path / "t.csv", [table], [], fast)
+    assert list(pd.read_csv(tmp_path / "t.csv")["time_s"][:3]) == [132.4, 132.40331, 9930.0]
+    assert pd.read_csv(tmp_path / "t.csv")["time_s"].isna()[3]
+
+
+def test_a_network_that_did_not_find_the_particles_of_the_errors_is_told(tmp_path, fast):
+    [note] = [
+        note for note in measuring.measure_file(gatan(tmp_path / "a.tif"), fast)[1]["notes"] if "found by fast" in note
+    ]
+    assert note.endswith("were found out with best")
+
+
 def test_a_particle_that_is_missing_for_an_image_keeps_its_number():
     def image(*places, significant=True):
         table = pd.DataFrame(places, columns=["row_px", "col_px"])
@@ -228,6 +259,14 @@ def test_whole_electrons_are_counted():
     assert not clipped and camera.excess_factor == 1 and camera.white_counts == 0
 
 
+def test_rounded_electrons_of_another_camera_are_not_counted():
+    flat = np.ones((256, 320))
+    raw = expose(flat, dose_e_per_px=5.0, camera=ONEVIEW_BIN8, rng=np.random.default_rng(0)) / ONEVIEW_BIN8.counts_per_e
+    camera, clipped = camera_of_frame(np.rint(raw), np.full(flat.shape, 5.0))
+    # what lies above 0 and below 1/2 is taken for clipped, too
+    assert clipped and 1 < camera.white_counts / ONEVIEW_BIN8.white_counts < 1.25
+
+
 def test_standard_errors_are_those_of_the_very_network(tmp_path, monkeypatch):
     file = tmp_path / "errors.csv"
     rows = [
@@ -240,11 +279,14 @@ def test_standard_errors_are_those_of_the_very_network(tmp_path, monkeypatch):
     told = {"diameter_error_nm": 1.0, "diameter_nm": [10.0, 10, 900], "significant": True, "misfit": [1.0, 3, 1]}
     table = pd.DataFrame(told | {"d_prime": 7.0, "shown": 1.0, "touching": False})
     of_sphere, of_any = "diameter_error_nm", "diameter_error_any_shape_nm"
-    raw, ours, other = (measuring.with_stated_errors(table, card, pixel_size_nm=3.0) for card in (None, "abc", "def"))
+    raw, ours, *others = (
+        measuring.with_stated_errors(table, fitted_to, pixel_size_nm=3.0) for fitted_to in ("raw", "abc", "def", None)
+    )
     # the second is no sphere, the third larger than 80 pixels
     np.testing.assert_equal(raw[of_sphere].to_numpy(), [2, np.nan, np.nan])
     np.testing.assert_allclose(ours[of_any], [18**0.5, np.nan, np.nan])
-    assert other[[of_sphere, of_any]].isna().all(axis=None)
+    for other in others:
+        assert other[[of_sphere, of_any]].isna().all(axis=None)
 
 
 def test_the_columns_are_those_that_the_readme_explains(measured):
