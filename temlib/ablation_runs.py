@@ -27,8 +27,6 @@ from temlib.preprocess import background_level
 from temlib.provenance import digest_of_code, sha256
 
 # Modules whose change makes a training, or what it is judged by, another one
-DECIDING = ("ablation_runs", "ablation_samples", "camera", "filters", "models", "noise2noise", "preprocess", "quality")
-DECIDING += ("simulate", "training", "trials")
 DARK = 0.5  # transmission below which is dark
 NOT_HERE = "the weights to start from are not available here"
 ROUNDS = 5  # of a training; in the last one batch normalisation keeps its statistics
@@ -230,7 +228,7 @@ def trained_and_judged(folder, sets, wanted, *, seeds, pixel_size_nm, pool=None,
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    known = [_digest(sets), digest_of_code(DECIDING)]
+    known = [_digest(sets), digest_of_code("ablation_runs")]
     alike = {name: value for name, value in options.items() if name != "pretrained"}
     files = {}
     # seed after seed, so that what is cut off is whole for some seeds

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import binomtest, chi2
 
 RESAMPLED = 400
 ENDS = 0.025, 0.975
@@ -54,6 +54,23 @@ def share_interval(truths, fields, *, seed):
         wilson = binomtest(round(share * len(names)), len(names)).proportion_ci(method="wilson")
         low, high = min(low, wilson.low), max(high, wilson.high)
     return low, high
+
+
+def count_interval(counts, *, seed):
+    """The same of a sum over fields; at least Poisson's exact one, as if what is counted were independent.
+
+    Parameters
+    ----------
+    counts : ndarray of int, shape (n,)
+        One entry a field.
+    seed : int
+    """
+    if len(counts) < 2:
+        return np.nan, np.nan
+    draws = np.random.default_rng(seed).integers(0, len(counts), (RESAMPLED, len(counts)))
+    low, high = _ends(counts[draws].sum(axis=1))
+    total = counts.sum()
+    return min(low, np.nan_to_num(chi2.ppf(ENDS[0], 2 * total) / 2)), max(high, chi2.ppf(ENDS[1], 2 * total + 2) / 2)
 
 
 def _ends(drawn):

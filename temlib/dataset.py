@@ -1,5 +1,6 @@
 """The data of a run: collected from a source, counted, looked at and prepared set by set."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -179,7 +180,7 @@ def repeated_exposures(pairs, most_fields):
 
 
 def prepare(pairs, run_dir, camera: Camera, report=print):
-    """Write `pairs/<field>.npz` of every set that has none yet.
+    """Write `pairs/<field>.npz` of every set that has none yet, or one of other frames or numbers.
 
     Parameters
     ----------
@@ -200,7 +201,7 @@ def prepare(pairs, run_dir, camera: Camera, report=print):
     done = [
         name
         for name, rows in pairs.groupby("field", sort=False)
-        if _is_current(run_dir / "pairs" / f"{name}.npz", rows)
+        if _is_made_from(run_dir / "pairs" / f"{name}.npz", rows)
     ]
     for name in set(pairs["field"]) - set(done):  # one that is refused now must not leave an older pair behind
         (run_dir / "pairs" / f"{name}.npz").unlink(missing_ok=True)
@@ -213,8 +214,9 @@ def prepare(pairs, run_dir, camera: Camera, report=print):
         truth = run_dir / "data" / "truth" / f"{field}.npz"
         if truth.is_file():
             arrays |= load_npz(truth)
-        pixel_size_nm = np.float64(ldes[0].square_pixel_nm or np.nan)
-        save_npz(run_dir / "pairs" / f"{field}.npz", **arrays, pixel_size_nm=pixel_size_nm)
+        arrays["pixel_size_nm"] = np.float64(ldes[0].square_pixel_nm or np.nan)
+        arrays["made_from"] = _frames_of(pairs[pairs["field"] == field])
+        save_npz(run_dir / "pairs" / f"{field}.npz", **arrays)
         done.append(field)
     firsts = pairs.drop_duplicates("field").set_index("field")
     rows = [
@@ -226,10 +228,16 @@ def prepare(pairs, run_dir, camera: Camera, report=print):
     return pd.DataFrame(rows)
 
 
-def _is_current(file, rows):
-    """Whether a prepared set is there and newer than all frames that it was made from."""
-    frames = [*rows["hde"], *rows["lde"]]
-    return file.is_file() and all(Path(frame).stat().st_mtime <= file.stat().st_mtime for frame in frames)
+def _is_made_from(file, rows):
+    """Whether a prepared set is there, and is of these very frames and numbers."""
+    return file.is_file() and load_npz(file).get("made_from") == _frames_of(rows)
+
+
+def _frames_of(rows):
+    """What tells the frames of a set, and what is said of them, from others."""
+    frames = [Path(frame) for frame in (*rows["hde"], *rows["lde"])]
+    stats = [(frame.stat().st_size, frame.stat().st_mtime_ns) for frame in frames]
+    return np.array(hashlib.sha256(f"{rows.to_csv(index=False)}{stats}".encode()).hexdigest())
 
 
 def _drift_row(field, row, pair):

@@ -6,7 +6,7 @@ has shapes, edges and fringes that nobody drew. Arrays in, arrays out; knows no 
 
 import numpy as np
 import pandas as pd
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import gaussian_filter
 from skimage.measure import label, regionprops_table
 
 from temlib.preprocess import background_level, bin_area
@@ -55,23 +55,13 @@ def transmission_of(image, *, binning=2, sigma_px=3.0, black=0.0):
     -------
     ndarray of float32, shape (M // binning, N // binning)
         1 on the empty film. What remains of the image's own noise is part of this specimen and is
-        exposed with it; `film_deviation` says how much it is.
+        exposed with it.
     """
     grey = grey_levels(image)
     rows, cols = (n - n % binning for n in grey.shape)
     level = background_level(grey, LEVEL_SIGMA_PX)
     smooth = bin_area(gaussian_filter(grey, sigma_px)[:rows, :cols], binning)
     return np.maximum((smooth - black) / (level - black), 0).astype(np.float32)
-
-
-def film_deviation(transmission, mask, *, away_px=4):
-    """Standard deviation on the empty film: noise of the recorded image that is left, carbon, beam.
-
-    An output that is flat there, as it should be, has this root mean squared error against
-    `transmission`: a floor for every method. `mask`, (M, N) like it, is true on particles; pixels
-    nearer than `away_px` to one do not count.
-    """
-    return float(np.std(transmission[distance_transform_edt(~mask) >= away_px], dtype=np.float64))
 
 
 def binned_mask(mask, *, binning=2):
@@ -87,20 +77,8 @@ def particles_in(mask):
     Returns
     -------
     pandas.DataFrame
-        row_px, col_px (centre of area), diameter_px (of the circle of equal area), at_border.
+        row_px, col_px (centre of area), diameter_px (of the circle of equal area).
     """
-    found = regionprops_table(label(mask), properties=("centroid", "area", "bbox"))
-    at_border = (
-        (found["bbox-0"] == 0)
-        | (found["bbox-1"] == 0)
-        | (found["bbox-2"] == mask.shape[0])
-        | (found["bbox-3"] == mask.shape[1])
-    )
-    return pd.DataFrame(
-        {
-            "row_px": found["centroid-0"],
-            "col_px": found["centroid-1"],
-            "diameter_px": 2 * np.sqrt(found["area"] / np.pi),
-            "at_border": at_border,
-        }
-    )
+    found = regionprops_table(label(mask), properties=("centroid", "area"))
+    diameter_px = 2 * np.sqrt(found["area"] / np.pi)
+    return pd.DataFrame({"row_px": found["centroid-0"], "col_px": found["centroid-1"], "diameter_px": diameter_px})

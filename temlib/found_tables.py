@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 from scipy.stats import binomtest
 
-from temlib.bootstrap import shares
+from temlib.bootstrap import count_interval, shares
 from temlib.measure import seen
 from temlib.size_tables import GAPS_NM, sure
 
@@ -95,25 +95,30 @@ def invented_per_field(rows, fields):
     ----------
     rows : pandas.DataFrame
     fields : pandas.DataFrame
-        method, specimen and area_nm2, of all the fields together on which it was tried.
+        method and specimen, n_fields on which it was tried, and area_nm2 of all of these together.
 
     Returns
     -------
     pandas.DataFrame
         `fields` with without_partner (found ones of 30 nm and 3 % contrast or more, whatever their d'), pieces (those
         of them that lie in a true particle, which has another partner), and significant (those that `temlib measure`
-        calls so), each a field, with the ends _low and _high of the exact 95 % interval of the number (Poisson).
+        calls so), each a field, with the ends _low and _high of its 95 % interval over fields (NaN for one field).
+        Where those at the border are left out (`without_partner`), the area is still the whole.
     """
     false = rows[without_partner(rows)].astype({"significant": bool})
     false = false.assign(pieces=false["kind"] == "split", without_partner=1)
     columns = ["without_partner", "pieces", "significant"]
-    number = false.groupby(["method", "specimen"])[columns].sum()
-    number = number.reindex(pd.MultiIndex.from_frame(fields[["method", "specimen"]]), fill_value=0).to_numpy()
-    paper_fields = fields[["area_nm2"]].to_numpy() / BEAM_FIELD_NM**2
-    low, high = stats.chi2.ppf(0.025, 2 * number) / 2, stats.chi2.ppf(0.975, 2 * number + 2) / 2
-    values = {"": number, "_low": np.nan_to_num(low), "_high": high}
-    told = {f"{name}{end}": (of / paper_fields)[:, k] for k, name in enumerate(columns) for end, of in values.items()}
-    return fields.assign(**told)
+    by_field = false.groupby(["method", "specimen", "field"])[columns].sum()
+    told = []
+    for row in fields.to_dict("records"):
+        there = by_field[by_field.index.droplevel("field") == (row["method"], row["specimen"])]
+        counts = np.pad(there.to_numpy(int), [(0, row["n_fields"] - len(there)), (0, 0)])
+        paper_fields = row["area_nm2"] / BEAM_FIELD_NM**2
+        for name, of_fields in zip(columns, counts.T, strict=True):
+            numbers = of_fields.sum(), *count_interval(of_fields, seed=0)
+            row |= {f"{name}{end}": x / paper_fields for end, x in zip(("", "_low", "_high"), numbers, strict=True)}
+        told.append(row)
+    return pd.DataFrame(told)
 
 
 def with_share_interval(points):

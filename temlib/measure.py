@@ -103,7 +103,7 @@ def _each_group(image, denoised, pixel_size_nm, each, **how):
     spheres = _without_pieces(_found(denoised, film), denoised, film)
     width = how["camera"].segment_width_px if how["camera"] else 1
     parts = [spheres[group] for group in groups(spheres)]
-    corners = [_window(part, np.shape(image), width) for part in parts]
+    corners = [window_around(part, np.shape(image), width) for part in parts]
     owner, hot = _owners(parts, np.shape(image)), _hot(image, film, how["camera"], how["exposures"])
     image = np.where(hot, denoised, image)
     windows = [
@@ -159,7 +159,7 @@ def _without_pieces(spheres, denoised, film):
         kept.append(spheres[heap])
         if len(heap) <= MOST_TOGETHER:
             continue
-        rows, cols = _window(spheres[heap], np.shape(denoised), 1)
+        rows, cols = window_around(spheres[heap], np.shape(denoised), 1)
         others = _owners([spheres[heap], np.delete(spheres, heap, axis=0)], np.shape(denoised))[rows, cols] == 2
         window = np.asarray(denoised[rows, cols], float)
         taken = np.where(others, 0, film - window)
@@ -185,8 +185,8 @@ def _owners(parts, shape):
     return owner
 
 
-def _window(spheres, shape, segment_px):
-    """Rows and columns of whole segments around some spheres, with film beside them."""
+def window_around(spheres, shape, segment_px):
+    """Rows and columns of whole segments around some spheres, with film beside them, inside the frame: two slices."""
     low = (spheres[:, :2] - spheres[:, 2:3] / 2).min(axis=0) - MARGIN_PX
     high = (spheres[:, :2] + spheres[:, 2:3] / 2).max(axis=0) + MARGIN_PX + 1
     left, right = math.floor(low[1] / segment_px) * segment_px, math.ceil(high[1] / segment_px) * segment_px

@@ -15,8 +15,6 @@ from skimage.filters import apply_hysteresis_threshold
 from skimage.measure import regionprops
 from skimage.segmentation import watershed
 
-from temlib.camera import detectability
-
 COLUMNS = ["row_px", "col_px", "diameter_nm", "contrast"]
 MAX_DIAMETER_NM = 240.0  # of a circle that is looked for; the paper's particles reach 200 nm
 BEAM_SIGMA_NM = 100.0  # what is smoother is illumination or haze, and is no particle
@@ -179,8 +177,8 @@ def match_particles(found, truth, *, pixel_size_nm, max_distance=0.5):
     pairs : ndarray of int, shape (P, 2)
         Positions in (`found`, `truth`).
     invented : ndarray of int
-        Positions in `found` of unmatched ones that are farther than 0.7 true diameters from
-        every true centre, which is where a rod ends.
+        Positions in `found` of unmatched ones that are no piece of a matched one: farther than 0.7
+        true diameters, which is where a rod ends, from the centre of each.
     lost : ndarray of int
         Positions in `truth` of unmatched ones whose centre lies in no found particle. Others
         that are unmatched are merged or split, neither invented nor lost.
@@ -194,38 +192,10 @@ def match_particles(found, truth, *, pixel_size_nm, max_distance=0.5):
     rows, cols = linear_sum_assignment(cost)
     good = relative[rows, cols] <= max_distance
     pairs = np.column_stack([rows[good], cols[good]])
-    alone = ~np.isin(np.arange(len(found)), pairs[:, 0]) & ~(relative <= ROD_REACH).any(axis=1)
+    alone = ~np.isin(np.arange(len(found)), pairs[:, 0]) & ~(relative[:, pairs[:, 1]] <= ROD_REACH).any(axis=1)
     within_found = distance <= found["diameter_nm"].to_numpy()[:, None] / 2
     missing = ~np.isin(np.arange(len(truth)), pairs[:, 1]) & ~within_found.any(axis=0)
     return pairs, np.flatnonzero(alone), np.flatnonzero(missing)
-
-
-def detectabilities(truth, *, dose_e_per_px, pixel_size_nm, camera):
-    """d' of each true particle in one LDE frame, as if it were alone in it.
-
-    Parameters
-    ----------
-    truth : pandas.DataFrame
-        With diameter_nm and transmission, the one in the particle's centre.
-    dose_e_per_px : float
-        Electrons on a pixel of the empty film.
-    pixel_size_nm : float
-        Edge of one pixel on the specimen [nm].
-    camera : Camera
-
-    Returns
-    -------
-    ndarray of shape (len(truth),)
-        See `camera.detectability`; every particle is taken as a sphere, T = exp(-t / L).
-    """
-    found = []
-    for diameter_nm, centre in truth[["diameter_nm", "transmission"]].to_numpy():
-        half = int(diameter_nm / pixel_size_nm / 2) + 1
-        distance_nm = pixel_size_nm * np.hypot(*np.mgrid[-half : half + 1, -half : half + 1])
-        chord = np.sqrt(np.maximum(1 - (2 * distance_nm / diameter_nm) ** 2, 0))  # thickness over diameter
-        electrons = dose_e_per_px * centre**chord
-        found.append(detectability(dose_e_per_px - electrons, electrons, camera))
-    return np.array(found)
 
 
 def box_around(particles, *, pixel_size_nm, shape, margin=0.2):

@@ -1,5 +1,6 @@
 """Who made a file, from what: the json beside every figure and table."""
 
+import ast
 import functools
 import hashlib
 import json
@@ -25,10 +26,18 @@ def sha256(path):
 
 
 @functools.cache
-def digest_of_code(modules):
-    """Of the source of some modules of temlib, a tuple of names: what is kept under it is made anew by other code."""
-    here = Path(__file__).parent
-    return hashlib.sha256(b"".join((here / f"{name}.py").read_bytes() for name in modules)).hexdigest()
+def digest_of_code(module):
+    """Of the source of a module of temlib and of all that it imports: other code makes anew what is kept under it."""
+    here, sources, left = Path(__file__).parent, {}, {module}
+    while left:
+        name = left.pop()
+        sources[name] = (here / f"{name}.py").read_bytes()
+        for node in ast.walk(ast.parse(sources[name])):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "temlib":
+                _, *inner = node.module.split(".")
+                names = inner[:1] or [alias.name for alias in node.names]
+                left |= {name for name in names if (here / f"{name}.py").is_file()} - sources.keys()
+    return hashlib.sha256(b"".join(sources[name] for name in sorted(sources))).hexdigest()
 
 
 @functools.cache

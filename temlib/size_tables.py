@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 from scipy.optimize import brentq
 
-from temlib.bootstrap import RESAMPLED, interval, share_interval
+from temlib.bootstrap import ENDS, RESAMPLED, interval, share_interval
 from temlib.particles import gaps
 from temlib.standard_errors import ANY_SHAPE, ERROR, NINETY
 
@@ -71,7 +71,7 @@ def _statistics(group):
     within, within_any = ((error.abs() <= NINETY * group[c]).where(known).astype(float) for c in (ERROR, ANY_SHAPE))
     return {
         "found": (found, np.mean),
-        "significant": (found * group["significant"].eq(True), np.mean),
+        "significant": (found * group["significant"].eq(True).fillna(False).astype(bool), np.mean),
         "bias_nm": (error, np.nanmedian),
         "spread_nm": (error, _spread),
         "bias_by_bound": (relative, np.nanmedian),
@@ -187,8 +187,9 @@ def smallest(rows, by, shares, *, seed):
     Returns
     -------
     pandas.DataFrame
-        The columns of `by`, and for each share its column with the ends _low and _high, of `smallest_sized`, in nm;
-        inf where even the largest particles are worse.
+        The columns of `by`, smallest_nm (the diameter of the smallest bin; what is as small may be smaller), and for
+        each share its column with the ends _low and _high (NaN for one field), of `smallest_sized`, in nm; inf where
+        even the largest particles are worse.
     """
     table, rng = [], np.random.default_rng(seed)
     for key, group in rows.groupby(by, sort=False):
@@ -198,12 +199,14 @@ def smallest(rows, by, shares, *, seed):
         members = [columns[place] for place in group.groupby("field").indices.values()]
         drawn = [rng.integers(0, len(members), len(members)) for _ in range(RESAMPLED // 2)]
         spreads = [_by_bin(columns), *(_by_bin(np.concatenate([members[i] for i in draw])) for draw in drawn)]
+        row["smallest_nm"] = spreads[0]["diameter_nm"].min()
         for name, share in shares.items():
             found, *others = np.nan_to_num([smallest_sized(one, share) for one in spreads], nan=np.inf)
-            ends = np.quantile(others, (0.025, 0.975), method="nearest")
+            ends = np.quantile(others, ENDS, method="nearest") if len(members) > 1 else (np.nan, np.nan)
             row |= {name: found, f"{name}_low": ends[0], f"{name}_high": ends[1]}
         table.append(row)
-    return pd.DataFrame(table, columns=[*by, *(f"{name}{end}" for name in shares for end in ("", "_low", "_high"))])
+    ends = [f"{name}{end}" for name in shares for end in ("", "_low", "_high")]
+    return pd.DataFrame(table, columns=[*by, "smallest_nm", *ends])
 
 
 def _by_bin(columns):

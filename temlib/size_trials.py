@@ -9,14 +9,14 @@ from functools import lru_cache, partial
 import numpy as np
 import pandas as pd
 
-from temlib import sizing, sphere_images
-from temlib.camera import ONEVIEW_BIN8, Camera, detectability, for_sums
+from temlib.camera import ONEVIEW_BIN8, Camera
 from temlib.errors import TemlibError
 from temlib.inference import denoise_image, fingerprint
-from temlib.measure import BLUR_PX, COLUMNS, MARGIN_PX, measure, measure_denoised
+from temlib.limits import with_limits
+from temlib.measure import COLUMNS, measure, measure_denoised
 from temlib.measuring import RAW, camera_and_unit
 from temlib.networks import load
-from temlib.particles import gaps, leave_frame, match_particles
+from temlib.particles import match_particles
 from temlib.paths import whole_file
 from temlib.provenance import digest_of_code
 from temlib.simulate import field_rng, illumination
@@ -26,58 +26,11 @@ from temlib.trials import FILTERS, expose, shots, tuned_filters
 HDE_E_PER_PX = 64 * 1100.0  # on a binned pixel of the paper's HDE frames
 PAPER = "paper"  # the paper's network, as notebook 03 trains it
 RAW_TWICE = "raw_twice"  # the matched fit of the mean of two raw exposures; RAW is that of one
-NEAR_NM = 30.0  # a nearer rim belongs to what the bound takes for unknown
 TRIAL = ["specimen", "material", "index", "dose_e_per_px"]  # what one trial is
 TUNING_FROM = 10_000  # number of the first field that filters are tuned on
 EMPTY_LIKE = "silicate"  # what the filters expect on an empty film
-# Modules whose change makes a measurement another one
-DECIDING = ("camera", "exposed_images", "film", "filters", "frame_noise", "measure", "measuring", "particles")
-DECIDING += ("phantom", "preprocess", "second_phantom", "simulate", "size_trials", "sized_fields", "sizing")
-DECIDING += ("sphere_images", "trials")
 TRUTH = ["row_px", "col_px", "diameter_nm", "shape", "transmission", "gap_nm", "at_border", "d_prime"]
-TRUTH += ["bound_nm"]
-
-
-def with_physics(truth, shape, *, dose_e_per_px, pixel_size_nm, camera=ONEVIEW_BIN8):
-    """The true particles with what one exposure can tell of them.
-
-    Parameters
-    ----------
-    truth : pandas.DataFrame
-        row_px, col_px, diameter_nm and transmission, the one in the centre.
-    shape : tuple of int
-        (M, N) of the field.
-    dose_e_per_px, pixel_size_nm : float
-    camera : Camera
-
-    Returns
-    -------
-    pandas.DataFrame
-        With gap_nm to the nearest rim (inf if there is none), at_border, d_prime (`camera.detectability` beside near
-        neighbours, in whole segments, as `measure` tells it of what it finds), and bound_nm, the least standard
-        deviation of an unbiased diameter with all of `sphere_images.SPHERE` and `FILM` unknown, beside these, edges
-        sharp. Whatever the shape, both are of a sphere.
-    """
-    places = truth[["row_px", "col_px", "diameter_nm"]].to_numpy()
-    apart_nm = gaps(places, places, pixel_size_nm) + np.diag(np.full(len(truth), np.inf))
-    diameter_px = truth["diameter_nm"].to_numpy() / pixel_size_nm
-    spheres = np.column_stack([places[:, :2], diameter_px, -np.log(truth["transmission"]) / diameter_px])
-    bounds, d_primes = [], []
-    for k, row in enumerate(apart_nm):
-        near = [k, *np.flatnonzero(row < NEAR_NM)]
-        low = np.floor((spheres[near, :2] - spheres[near, 2:3] / 2).min(axis=0) - MARGIN_PX)
-        low[1] = low[1] // camera.segment_width_px * camera.segment_width_px
-        window = np.ceil((spheres[near, :2] + spheres[near, 2:3] / 2).max(axis=0) + MARGIN_PX - low).astype(int)
-        film, around = [dose_e_per_px, 0, 0], spheres[near] - [*low, 0, 0]
-        bounds.append(sizing.bound(around, film, window, camera)[0, 2] * pixel_size_nm)
-        there, gone = (sphere_images.expected(of, film, window, blur_px=BLUR_PX) for of in (around, around[1:]))
-        d_primes.append(detectability(gone - there, there, for_sums(camera)))
-    return truth.assign(
-        gap_nm=apart_nm.min(axis=1, initial=np.inf),
-        at_border=leave_frame(truth, shape, pixel_size_nm),
-        d_prime=d_primes,
-        bound_nm=bounds,
-    )
+TRUTH += ["bound_nm", "centre_bound_nm"]
 
 
 def methods(networks, filtered, *, finder, pixel_size_nm):
@@ -147,14 +100,14 @@ def beside_truth(found, truth, *, pixel_size_nm):
     found : pandas.DataFrame
         Of `measure.measure`.
     truth : pandas.DataFrame
-        Of `with_physics`.
+        Of `limits.with_limits`.
     pixel_size_nm : float
 
     Returns
     -------
     pandas.DataFrame
         One row for each matched, missed and invented particle, as `kind` says (`particles.match_particles`; unmatched
-        pieces of what is matched are "split", true ones in a found one "merged"): the columns of both with true_
+        pieces of what is found are "split", true ones in a found one "merged"): the columns of both with true_
         before those of the truth, error_nm of the diameter and centre_error_nm.
     """
     found, truth = found.reset_index(drop=True), truth.reset_index(drop=True)
@@ -210,9 +163,8 @@ def measured(trial, *, folder, cards, finder, tuning_fields, filters_every, seed
     wanted |= {RAW: wanted[finder], RAW_TWICE: wanted[finder], "hde": None}
     wanted |= dict.fromkeys(FILTERS if tuning_fields else (), tuning_fields)
     wanted = {name: made_by for name, made_by in wanted.items() if is_tried(name, trial, filters_every)}
-    decides = {
-        name: repr([trial, scale, made_by, seed, digest_of_code(DECIDING)]).encode() for name, made_by in wanted.items()
-    }
+    code = digest_of_code("size_trials")
+    decides = {name: repr([trial, scale, made_by, seed, code]).encode() for name, made_by in wanted.items()}
     stem = f"{field}_{dose:g}"
     files = {
         name: folder / f"{stem}_{name}_{hashlib.sha256(key).hexdigest()[:12]}.csv" for name, key in decides.items()
@@ -220,7 +172,7 @@ def measured(trial, *, folder, cards, finder, tuning_fields, filters_every, seed
     missing = [name for name, file in files.items() if not file.is_file()]
     if missing:
         transmission, truth = FIELDS[specimen](seed, index, material=material, **scale)
-        truth = with_physics(truth, transmission.shape, dose_e_per_px=dose, pixel_size_nm=pixel_size_nm)
+        truth = with_limits(truth, transmission.shape, dose_e_per_px=dose, pixel_size_nm=pixel_size_nm)
         filtered = {}
         if not set(FILTERS).isdisjoint(missing):
             filtered = _filters(specimen, material, dose, tuning_fields, seed, *scale.values())
@@ -262,7 +214,7 @@ def tried_areas(trials, methods, *, filters_every, seed, size_px, pixel_size_nm)
     Returns
     -------
     pandas.DataFrame
-        method, specimen, and area_nm2 of all its fields together.
+        method, specimen, n_fields, and area_nm2 of all these together.
     """
     scale = {"size_px": size_px, "pixel_size_nm": pixel_size_nm}
     of_trial = {trial: size_px**2 * pixel_size_nm**2 for trial in trials}
@@ -276,7 +228,8 @@ def tried_areas(trials, methods, *, filters_every, seed, size_px, pixel_size_nm)
         if is_tried(method, trial, filters_every)
     ]
     table = pd.DataFrame(rows, columns=["method", "specimen", "area_nm2"])
-    return table.groupby(["method", "specimen"], sort=False, as_index=False).sum()
+    by = table.groupby(["method", "specimen"], sort=False, as_index=False)
+    return by.agg(n_fields=("area_nm2", "size"), area_nm2=("area_nm2", "sum"))
 
 
 @lru_cache

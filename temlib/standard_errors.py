@@ -37,8 +37,8 @@ def calibration(found):
     pandas.DataFrame
         A row a class: touching, least_d_prime, factor (90th percentile of |error| / standard error of spheres, over
         1.645), of_diameter (the share of their diameter that the second phantom's bodies need beside it: 90th
-        percentile of those that are no noise; the same for all classes that touch, or do not), and spheres and
-        bodies, of how many.
+        percentile of those that are no noise; NaN without any; the same for all classes that touch, or do not), and
+        spheres and bodies, of how many.
     """
     found = found.assign(touching=found["touching"].astype(bool), least_d_prime=_least_d_prime(found))
     parts = []
@@ -47,7 +47,7 @@ def calibration(found):
         bodies = bodies[seen(bodies) >= DETECTABLE]
         pull = (spheres["error_nm"] / spheres[ERROR]).abs() / NINETY
         classes = pull.groupby(spheres["least_d_prime"]).agg([("factor", lambda x: x.quantile(0.9)), ("spheres", len)])
-        classes = classes.reset_index().assign(touching=touching, of_diameter=0.0, bodies=len(bodies))
+        classes = classes.reset_index().assign(touching=touching, of_diameter=np.nan, bodies=len(bodies))
         if len(bodies) and len(classes):
             explained_nm = _look_up(bodies, classes)["factor"] * bodies[ERROR]
             rest_nm2 = (bodies["error_nm"] / NINETY) ** 2 - explained_nm**2

@@ -13,12 +13,15 @@ from temlib.errors import TemlibError
 from temlib.fields import index_folder
 from temlib.film import film_level
 from temlib.inference import denoise_image
+from temlib.limits import with_limits
 from temlib.measure import LEAST_CONTRAST, measure, measure_denoised
 from temlib.measuring import RAW, camera_and_unit, with_stated_errors
+from temlib.particles import leave_frame
 from temlib.paths import load_npz, whole_file
-from temlib.size_trials import beside_truth, with_physics
+from temlib.size_trials import beside_truth
 
 MOST_CONTRAST = 0.99  # of a reference particle, whose d' is told from it
+PLACE = "row_px", "col_px"
 
 
 def validate(folder, network, out_dir, *, each=map, progress=None):
@@ -59,7 +62,8 @@ def validate(folder, network, out_dir, *, each=map, progress=None):
             pair = load_npz(Path(out_dir) / "pairs" / f"{field}.npz")
             try:
                 rows.append(_one_field(field, pair, network, each))
-                area_nm2 += pair["lde"].size * float(pair["pixel_size_nm"]) ** 2
+                seen_px2 = np.prod(np.array(pair["hde"].shape) - np.abs(pair["drift_px"]))
+                area_nm2 += len(pair["lde"]) * seen_px2 * float(pair["pixel_size_nm"]) ** 2
             except TemlibError as error:
                 refusals.append(f"{field} is left out. {error}")
             if progress:
@@ -90,17 +94,24 @@ def _one_field(field, pair, network, each):
     options, tables = {"pixel_size_nm": pixel_nm, "each": each}, []
     reference = measure_denoised(hde, **options)
     reference = reference.assign(shape="HDE", transmission=1 - reference["contrast"].clip(upper=MOST_CONTRAST))
+
+    def at_border(table):
+        """What leaves the LDE frame or the HDE frame, of which there is nothing beside its own edge."""
+        of_hde = table.assign(**{axis: table[axis] + by for axis, by in zip(PLACE, pair["drift_px"], strict=True)})
+        return np.any([leave_frame(one, hde.shape, pixel_nm) for one in (table, of_hde)], axis=0)
+
     for number, raw in enumerate(pair["lde"]):
         denoised = denoise_image(raw, network)
         known, _ = camera_and_unit(raw, denoised, electrons=True)
         camera, per_e = Camera(**known["fitted"]), known["unit_per_e"]
         film_e = film_level(denoised).item() / per_e
-        truth = with_physics(reference, hde.shape, dose_e_per_px=film_e, pixel_size_nm=pixel_nm, camera=camera)
+        truth = with_limits(reference, hde.shape, dose_e_per_px=film_e, pixel_size_nm=pixel_nm, camera=camera)
         raw_table = measure(raw / per_e, denoised / per_e, camera=camera, clipped=known["clipped"], **options)
         shown = measure_denoised(denoised / per_e, camera=camera, **options)
         stated = partial(with_stated_errors, pixel_size_nm=pixel_nm)
         found = {RAW: stated(raw_table, RAW), network.name: stated(shown, network.card_sha256)}
         for method, table in found.items():
+            table, truth = (one.assign(at_border=at_border(one)) for one in (table, truth))
             beside = beside_truth(table, truth, pixel_size_nm=pixel_nm)
             tables.append(beside.assign(field=field, exposure=number, film_e_per_px=film_e, method=method))
     return pd.concat(tables, ignore_index=True)
@@ -109,7 +120,7 @@ def _one_field(field, pair, network, each):
 def _table(rows, area_nm2):
     """Errors by method and class of d', with what is invented in a field of the paper's size.
 
-    Reference particles count that lie wholly in the frame and have some contrast; what is found of others is neither
+    Reference particles count that lie wholly in both frames and have some contrast; what is found of others is neither
     wrong nor invented.
     """
     classes = pd.cut(rows["true_d_prime"], [0, 3, 6, np.inf], labels=["below 3", "3 to 6", "6 and more"])
@@ -117,6 +128,7 @@ def _table(rows, area_nm2):
     known = rows.assign(d_prime=classes)[whole].sort_values(["method", "d_prime"], ascending=[False, True])
     table = size_tables.errors(known, ["method", "d_prime"], seed=0)
     tried = pd.DataFrame({"method": rows["method"].unique(), "specimen": "yours", "area_nm2": area_nm2})
+    tried["n_fields"] = rows["field"].nunique()
     invented = found_tables.invented_per_field(rows.assign(specimen="yours"), tried).set_index("method")
     told = {"without_partner": "false_per_field", "significant": "significant_false_per_field"}
     named = {f"{name}{end}": f"{new}{end}" for name, new in told.items() for end in ("", "_low", "_high")}

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -81,6 +83,21 @@ def test_a_prepared_set_is_not_prepared_again(data_dir):
     before = file.stat().st_mtime_ns
     dataset.prepare(pairs, data_dir.parent, ONEVIEW_BIN8)
     assert file.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("change", ["number", "frames"])
+def test_a_set_of_other_frames_or_numbers_is_prepared_anew(data_dir, change):
+    pairs = read_fields(data_dir / "fields.csv")
+    dataset.prepare(pairs, data_dir.parent, ONEVIEW_BIN8)
+    file = data_dir.parent / "pairs" / "a.npz"
+    before = file.stat().st_mtime_ns
+    if change == "number":
+        pairs["pixel_size_nm"] = 1.5
+    else:  # older ones under the names of the newer
+        for frame in {*pairs["hde"], *pairs["lde"]}:
+            os.utime(frame, (1e9, 1e9))
+    dataset.prepare(pairs, data_dir.parent, ONEVIEW_BIN8)
+    assert file.stat().st_mtime_ns != before
 
 
 def test_repeated_exposures_are_the_stored_counts(data_dir):

@@ -30,6 +30,13 @@ def test_what_was_not_found_is_infinitely_wrong():
     assert np.isinf(row["spread_nm"]) and row["found"] == pytest.approx(5 / 11) and row["bias_nm"] == 1
 
 
+def test_one_that_is_missed_is_not_significant():
+    rows = pd.concat([matched([1.0] * 2).astype({"significant": "boolean"}), matched([np.nan]).assign(kind="missed")])
+    rows["significant"] = rows["significant"].astype("boolean").where(rows["kind"] == "matched")
+    [row] = size_tables.errors(rows, ["method"], seed=0).to_dict("records")
+    assert row["significant"] == pytest.approx(2 / 3)
+
+
 def test_without_a_true_particle_there_are_no_errors():
     table = size_tables.errors(matched([1.0], true_diameter_nm=np.nan), ["method"], seed=0)
     assert table.empty and "spread_nm" in table
@@ -82,13 +89,21 @@ def test_invented_particles_are_counted_by_specimen_in_fields_of_the_papers_size
     rows = rows.assign(
         specimen=["sized", "sized", "sized", "empty"], kind=["invented", "split", "invented", "invented"]
     )
-    rows["significant"] = [True, False, True, True]
+    rows = rows.assign(significant=[True, False, True, True], field=["a", "b", "c", "a"])
     areas = np.array([2, 4.5]) * found_tables.BEAM_FIELD_NM**2  # of four and nine half fields
-    fields = pd.DataFrame({"method": "raw", "specimen": ["sized", "empty"], "area_nm2": areas})
+    fields = pd.DataFrame({"method": "raw", "specimen": ["sized", "empty"], "n_fields": [4, 9], "area_nm2": areas})
     table = found_tables.invented_per_field(rows, fields)
     # two in four half fields, one of them a piece, the other significant; the others are too small or too faint
     columns = ["without_partner", "pieces", "significant"]
     assert table[columns].to_numpy().tolist() == [[1, 0.5, 0.5], [0, 0, 0]]
+    assert table["without_partner_high"][1] == pytest.approx(-np.log(0.025) / 4.5)  # none in 4.5 fields: Poisson
+
+
+def test_a_heap_of_false_ones_in_one_field_is_less_sure_than_as_many_in_several():
+    counts = [np.array([12, 0, 0, 0]), np.array([3, 3, 3, 3])]
+    heap, spread = (bootstrap.count_interval(of_fields, seed=0) for of_fields in counts)
+    assert heap == (0, 36)  # of four draws none, or three, of that field
+    assert spread == pytest.approx((6.201, 20.96), abs=0.01)  # Poisson's for 12
 
 
 def test_at_the_border_of_a_field_into_which_nothing_reaches_a_particle_is_invented():

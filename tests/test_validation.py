@@ -5,9 +5,12 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from temlib import validation
+from temlib import sphere_images, validation
+from temlib.camera import ONEVIEW_BIN8, expose
 from temlib.cli import app
+from temlib.errors import TemlibError
 from temlib.found_tables import BEAM_FIELD_NM
+from temlib.networks import Network
 from temlib.simulate import simulate
 
 
@@ -28,6 +31,30 @@ def test_diameters_of_lde_frames_are_near_those_of_their_hde_frames(sets, tmp_pa
     assert sure["found"] > 0.7 and abs(sure["bias_nm"]) < 5
     particles = pd.read_csv(tmp_path / "validation_particles.csv")
     assert {"raw", "fast"} == set(particles["method"]) and particles["exposure"].nunique() == 2
+
+
+def test_what_the_hde_frame_saw_a_part_of_is_at_its_border():
+    # 90 nm, whole in the LDE frame; of the HDE frame, which drifted by 4 px, the last 4 rows are not there
+    spheres = [[142.0, 60, 30, 0.04], [60, 100, 30, 0.04]]
+    transmission = sphere_images.expected(spheres, [1, 0, 0], (160, 160), blur_px=0.5)
+    hde = transmission.copy()
+    hde[-4:] = hde[-5]
+    exposure = {"dose_e_per_px": 20.0, "camera": ONEVIEW_BIN8, "rng": np.random.default_rng(0)}
+    lde = expose(transmission, **exposure)[None] / ONEVIEW_BIN8.counts_per_e
+    pair = {"hde": 1000 * hde, "hde_background_e": 1000.0, "lde": lde, "drift_px": np.array([4.0, 0])}
+    pair |= {"aligned": True, "pixel_size_nm": 3.0}
+    right = Network("right", {"stride_px": 4, "halo_px": 4}, lambda frames: transmission[None, None].copy(), "CPU")
+    told = validation._one_field("a", pair, right, map).query("method == 'raw' and kind == 'matched'")
+    told = told.sort_values("true_row_px")
+    assert told["true_at_border"].tolist() == told["at_border"].tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [({"pixel_size_nm": np.nan}, "no square pixels"), ({"aligned": False}, "not aligned")]
+)
+def test_a_set_that_cannot_be_compared_is_left_out_in_a_sentence(change, said):
+    with pytest.raises(TemlibError, match=said):
+        validation._one_field("a", {"pixel_size_nm": 3.0, "aligned": True} | change, None, map)
 
 
 def test_a_folder_without_sets_is_refused_and_the_sentence_says_why(tmp_path):
