@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from temlib.bootstrap import count_interval, shares
 from temlib.measure import seen
-from temlib.size_tables import GAPS_NM, sure
+from temlib.size_tables import middle_of_gaps, sure
 
 LARGE_NM, DARK = 30.0, 0.03  # an invented particle counts from this diameter and contrast on
 BEAM_FIELD_NM = 512 * 2.9885  # edge of the paper's field of view, for which false particles are counted
@@ -147,6 +147,5 @@ def pairs_apart(pairs, by, *, seed):
         The columns of `by`, gap_nm (middle of a bin), n pairs, and told_apart with the ends _low and _high of its
         95 % interval.
     """
-    middles = (GAPS_NM[1:] + GAPS_NM[:-1]) / 2
-    number = np.clip(np.digitize(pairs["gap_nm"].astype(float), GAPS_NM) - 1, 0, len(middles) - 1)
-    return shares(pairs.assign(gap_nm=middles[number]), [*by, "gap_nm"], "told_apart", seed=seed)
+    binned = pairs.assign(gap_nm=middle_of_gaps(pairs["gap_nm"]))
+    return shares(binned, [*by, "gap_nm"], "told_apart", seed=seed)

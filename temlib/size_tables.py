@@ -35,6 +35,20 @@ def alone(rows):
     return rows[rows["true_diameter_nm"].notna() & whole & ~(rows["true_gap_nm"] < ALONE_NM)]
 
 
+def neighbours(rows):
+    """The rows of true particles, wholly in the frame, that have a neighbour within GAPS_NM, with gap_nm to it."""
+    whole = ~rows["true_at_border"].astype("boolean").fillna(True)
+    near = rows["true_gap_nm"].between(GAPS_NM[0], GAPS_NM[-1])
+    found = rows[rows["true_diameter_nm"].notna() & whole & near]
+    return found.assign(gap_nm=middle_of_gaps(found["true_gap_nm"]))
+
+
+def middle_of_gaps(gap_nm):
+    """The middle of the bin of GAPS_NM that each gap is in."""
+    middles = (GAPS_NM[1:] + GAPS_NM[:-1]) / 2
+    return middles[np.clip(np.digitize(np.asarray(gap_nm, float), GAPS_NM) - 1, 0, len(middles) - 1)]
+
+
 def errors(rows, by, *, seed):
     """Bias and spread of the diameters, against the bound, group by group.
 
@@ -254,19 +268,18 @@ def quantities(rows, *, pixel_size_nm):
     pandas.DataFrame
         A row an error: method, field, dose_e_per_px, material, true_diameter_nm (of neighbours the smaller one's),
         quantity and error_nm, signed. Of lone particles the diameter, the centre (along rows and along columns) and
-        the edge, which is sharp in truth, so its whole width; of neighbours the gap from rim to rim.
+        the edge, which is sharp in truth, so its whole width; of neighbours the gap from rim to rim. With bound_nm of
+        the first two, NaN of the others.
     """
     lone = alone(sure(rows[rows["kind"] == "matched"]))
-    told = {"diameter": [lone["error_nm"]], "edge": [lone["edge_width_nm"]]}
-    told["centre"] = [(lone[f"{axis}_px"] - lone[f"true_{axis}_px"]) * pixel_size_nm for axis in ("row", "col")]
+    told = [("diameter", lone["error_nm"], lone["true_bound_nm"]), ("edge", lone["edge_width_nm"], np.nan)]
+    for axis in ("row", "col"):
+        moved_nm = (lone[f"{axis}_px"] - lone[f"true_{axis}_px"]) * pixel_size_nm
+        told.append(("centre", moved_nm, lone["true_centre_bound_nm"]))
     columns = ["method", "field", "dose_e_per_px", "material", "true_diameter_nm"]
-    parts = [
-        lone[columns].assign(quantity=name, error_nm=errors_nm)
-        for name, all_of_one in told.items()
-        for errors_nm in all_of_one
-    ]
+    parts = [lone[columns].assign(quantity=name, error_nm=error_nm, bound_nm=nm) for name, error_nm, nm in told]
     near = pairs(rows, pixel_size_nm).merge(rows[["field", "material"]].drop_duplicates("field"), on="field")
-    parts.append(near[[*columns, "error_nm"]].assign(quantity="gap"))
+    parts.append(near[[*columns, "error_nm"]].assign(quantity="gap", bound_nm=np.nan))
     return pd.concat(parts, ignore_index=True).dropna(subset="error_nm").astype({"error_nm": float})
 
 
@@ -285,21 +298,22 @@ def spreads(errors_nm, by, *, seed):
     Returns
     -------
     pandas.DataFrame
-        The columns of `by`, n, and bias_nm and spread_nm, each with the ends _low and _high of its 95 % interval;
-        groups of fewer than LEAST errors are left out.
+        The columns of `by`, n, bound_nm (as of `errors`; NaN where there is none), and bias_nm and spread_nm, each
+        with the ends _low and _high of its 95 % interval; groups of fewer than LEAST errors are left out.
     """
     table = []
     for key, group in errors_nm.groupby(by, sort=False):
         row = dict(zip(by, key, strict=True)) | {"n": len(group)}
         if len(group) < LEAST:
             continue
+        row["bound_nm"] = _spread_of_bounds(group["bound_nm"]) if group["bound_nm"].notna().all() else np.nan
         for name, statistic in {"bias_nm": np.median, "spread_nm": _spread_about_bias}.items():
             values, fields = group["error_nm"].to_numpy(), group["field"].to_numpy()
             row[name] = statistic(values)
             row[f"{name}_low"], row[f"{name}_high"] = interval(values, fields, statistic, seed=seed)
         table.append(row)
     ends = [f"{name}{end}" for name in ("bias_nm", "spread_nm") for end in ("", "_low", "_high")]
-    return pd.DataFrame(table, columns=[*by, "n", *ends])
+    return pd.DataFrame(table, columns=[*by, "n", "bound_nm", *ends])
 
 
 def against_hde(rows):

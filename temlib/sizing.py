@@ -98,6 +98,9 @@ def fit(
 ):
     """Fit spheres and film to an image by least squares.
 
+    Of the camera's likelihood means and variances are taken, those of clipped pixels and of segments, and not its
+    whole shape: that would tell 0.5 % more at 5 e-/px, 2 % at 1.5, and break where a pulse is not as assumed.
+
     Parameters
     ----------
     image : ndarray of shape (M, N)

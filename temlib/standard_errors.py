@@ -123,7 +123,7 @@ def held(rows, by, *, seed, column=ERROR):
         Of `shares`: the columns of `by`, n particles, held and the ends of its interval.
     """
     found = _of_known(rows)
-    found = found[found["significant"].astype(bool)]
+    found = found[found["significant"].astype(bool) & found[column].notna()]
     holds = found["error_nm"].abs() <= NINETY * found[column]
     return shares(found.assign(held=holds), by, "held", seed=seed)
 

@@ -115,18 +115,9 @@ def test_information_with_segments_equals_that_of_the_full_covariance_matrix():
 
 
 @pytest.mark.parametrize(("dose_e_per_px", "more"), [(0.5, 0.069), (1.5, 0.027), (5, 0.003), (20, 0)])
-def test_the_likelihood_of_clipped_pixels_holds_little_more_information(dose_e_per_px, more):
+def test_the_likelihood_of_clipped_pixels_holds_little_more_information(exact_pixel, dose_e_per_px, more):
     camera = replace(ONEVIEW_BIN8, segment_counts=0, fixed_pattern_counts=0, blur_px=0)
-    gain, step, n = camera.counts_per_e, 2.0, 2**13  # counts
-    counts = step * (np.arange(n) - n // 4)
-    frequency = 2 * np.pi * np.fft.fftfreq(n, step)
-    pulse = (1 - 1j * frequency * gain / camera.pulse_shape) ** -camera.pulse_shape  # characteristic functions
-    all_of_it = np.exp(dose_e_per_px * (pulse - 1) - (camera.white_counts * frequency) ** 2 / 2)
-    density, slope = (
-        np.fft.fft(of * np.exp(-1j * frequency * counts[0])).real / n for of in (all_of_it, all_of_it * (pulse - 1))
-    )
-    seen = (counts > 0) & (density > 1e-13)
-    exact = np.sum(slope[seen] ** 2 / density[seen]) + slope[counts <= 0].sum() ** 2 / density[counts <= 0].sum()
+    exact = exact_pixel(dose_e_per_px, camera)["information"]
     told = fisher_information(np.ones((1, 1, 1)), np.full((1, 1), dose_e_per_px), camera)
     assert exact / told[0, 0] == pytest.approx(1 + more, abs=0.004)
 

@@ -32,12 +32,6 @@ def test_a_line_breaks_where_less_than_half_is_found():
     np.testing.assert_equal(drawn["best"], [4, 3, 2])
 
 
-def test_of_the_filters_the_best_one_is_drawn():
-    table = pd.concat([errors("raw", [4.0, 3, 2]), errors("gaussian", [9.0, 8, 7]), errors("bm3d", [np.inf, 5, 5])])
-    drawn = lines(measurement.diameter_errors(table).axes[0])
-    assert measurement.label_of("bm3d") in drawn and measurement.label_of("gaussian") not in drawn
-
-
 def test_what_lies_beyond_a_panel_is_marked_at_its_edge():
     told = {"method": "best", "d_prime": [4.0, 8, 16], "bias_by_bound": [-9.0, 0, 1]}
     table = pd.DataFrame(told | {"spread_by_bound": [2.0, np.inf, 30], "coverage": [0.9, 0.8, 0.1]})

@@ -9,7 +9,14 @@ from temlib import bootstrap, found_tables, size_tables, standard_errors
 
 def matched(errors_nm, bound_nm=2.0, **columns):
     told = {"kind": "matched", "true_diameter_nm": 100.0, "true_bound_nm": bound_nm, "diameter_error_nm": 1.0}
-    told |= {"edge_width_nm": 3.0, "field": "a", "method": "raw", "dose_e_per_px": 5.0, "material": "FeNi"}
+    told |= {
+        "true_centre_bound_nm": 1.5,
+        "edge_width_nm": 3.0,
+        "field": "a",
+        "method": "raw",
+        "dose_e_per_px": 5.0,
+        "material": "FeNi",
+    }
     told |= {"true_d_prime": 7.0, "true_at_border": False, "true_gap_nm": np.inf, "significant": True}
     told |= {"diameter_error_any_shape_nm": 2.0, "misfit": 1.0} | columns
     return pd.DataFrame({"error_nm": errors_nm} | told)
@@ -45,6 +52,8 @@ def test_without_a_true_particle_there_are_no_errors():
 def test_what_the_frame_cuts_and_what_has_a_neighbour_is_not_alone():
     rows = matched([1.0, 2, 3, 4], true_at_border=[True, False, False, False], true_gap_nm=[50.0, 5, 15, np.inf])
     assert size_tables.alone(rows)["error_nm"].tolist() == [3, 4]
+    near = size_tables.neighbours(rows)
+    assert near["error_nm"].tolist() == [2, 3] and near["gap_nm"].tolist() == [5, 15]  # from 0 to 10, and to 20
 
 
 def test_the_interval_is_over_fields_and_not_over_particles():
@@ -211,9 +220,11 @@ def test_centres_are_off_along_each_axis():
 
 
 def test_bias_and_spread_of_each_quantity():
-    errors_nm = pd.DataFrame({"method": "raw", "quantity": "gap", "field": "a", "error_nm": [-1.0, 2, 2, 4, 7]})
+    told = {"method": "raw", "quantity": "gap", "field": "a", "bound_nm": 2.0}
+    errors_nm = pd.DataFrame(told | {"error_nm": [-1.0, 2, 2, 4, 7]})
     [row] = size_tables.spreads(errors_nm, ["method", "quantity"], seed=0).to_dict("records")
     assert row["bias_nm"] == 2 and row["spread_nm"] == pytest.approx(2 / 0.6745) and row["n"] == 5  # |x|: 0 0 2 3 5
+    assert row["bound_nm"] == pytest.approx(2.0, rel=1e-3)
     assert size_tables.spreads(errors_nm[:4], ["method"], seed=0).empty  # too few to have a spread
 
 

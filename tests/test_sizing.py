@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -98,6 +100,33 @@ def test_pixels_in_standard_deviations_are_those_of_the_inverse_covariance():
     image = rng.normal(size=(1, 12))
     whitened_image = whitened(image, variance, shared, 5)
     assert np.sum(whitened_image**2) == pytest.approx(image[0] @ np.linalg.inv(covariance) @ image[0])
+
+
+@pytest.mark.parametrize(("electrons", "share"), [(0.5, 0.969), (1.5, 0.982), (5, 0.995), (20, 1)])
+def test_clipped_pixels_read_what_is_fitted_and_their_mean_tells_nearly_all(exact_pixel, electrons, share):
+    camera = replace(ONEVIEW_BIN8, fixed_pattern_counts=0, blur_px=0)
+    exact = exact_pixel(electrons, camera)
+    assert sizing._read(np.array([electrons]), camera, True, 1)[0][0] == pytest.approx(exact["mean"], rel=0.01)
+    assert exact["of_mean"] / exact["information"] == pytest.approx(share, abs=0.002)
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+def test_at_five_electrons_fits_are_a_sixth_above_the_bound(clipped):
+    # 120 nm of Ni: at so few electrons a rim is known to half a pixel, so errors are no longer in proportion to noise
+    sphere, number, shape = np.array([[32.2, 31.9, 40, PIXEL_NM / 112]]), 150, (64, 64)
+    transmission = sphere_images.expected(sphere, [1.0, 0, 0], shape, blur_px=0.5)
+    rng, origin = np.random.default_rng(1), 0 if clipped else 5000
+    found = []
+    for _ in range(number):
+        exposure = {"dose_e_per_px": 5.0, "camera": ONEVIEW_BIN8, "rng": rng}
+        counts = expose(transmission, fixed_pattern=np.full(shape, origin), **exposure)
+        frame = (counts.astype(float) - origin) / ONEVIEW_BIN8.counts_per_e
+        start = sphere * [1.02, 0.98, 1.1, 0.85]
+        fit = sizing.fit(frame, start, [4.8, 0, 0], camera=ONEVIEW_BIN8, clipped=clipped, blur_px=0.5)
+        found.append(fit.spheres[0, 2])
+    bound_px = sizing.bound(sphere, [5.0, 0, 0], shape, ONEVIEW_BIN8, blur_px=0.5)[0, 2]
+    assert 0.95 < np.std(found) / bound_px < 1.3  # by chance 6 %
+    assert abs(np.mean(found) - 40) < 0.3 * bound_px
 
 
 @pytest.mark.parametrize("clipped", [False, True])

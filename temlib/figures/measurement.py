@@ -15,6 +15,7 @@ STYLES = networks.STYLES | {
     "paper": ("paper's U-Net", COLOURS["HDE"], "--"),
 }
 STRONG, BESIDE = (RAW, "best", "fast", "paper"), (RAW_TWICE, "hde")
+NONE_AT_MOST = -np.log(0.05)  # upper end of the one-sided 95 % interval of a number of which none came
 BOUND = {"color": "black", "lw": 1.2, "ls": (0, (1, 1)), "label": "bound, one exposure"}
 
 
@@ -36,12 +37,11 @@ def _line(method):
     return {"label": label, "color": colour, "ls": style, "lw": 1.8 if strong else 0.9, "zorder": 3 if strong else 2}
 
 
-def _with_best_filter(table):
-    """Without the filters but the one that is right to the smallest share of a diameter, as often as it is known."""
-    filters = table[~table["method"].isin(STRONG + BESIDE)]
-    share = (filters["spread_nm"] / filters["diameter_nm"]).replace(np.inf, 10.0)
-    left = share.groupby(filters["method"]).median().nsmallest(1).index
-    return table[table["method"].isin([*STRONG, *BESIDE, *left])]
+def _band(place, x, line, column, style, limits):
+    """The 95 % interval of a line, as far as it is within limits."""
+    if f"{column}_low" in line:
+        ends = (line[f"{column}{end}"].replace(np.inf, limits[1]).clip(*limits) for end in ("_low", "_high"))
+        place.fill_between(x, *ends, color=style["color"], alpha=0.15, lw=0)
 
 
 def _drawn(place, x, y, limits, **style):
@@ -62,10 +62,9 @@ def _legend(figure, axes):
 def diameter_errors(table):
     """Spread of the diameter against the diameter, a panel a material, with the bound and lines of 2 and 5 %.
 
-    Takes `size_tables.errors` of one dose by method, material and a bin of diameters. Of the filters the best one is
-    drawn. Lines break where less than half of the particles is found.
+    Takes `size_tables.errors` of one dose by method, material and a bin of diameters. Of raw fits and best the 95 %
+    intervals are drawn. Lines break where less than half of the particles is found.
     """
-    table = _with_best_filter(table)
     materials = list(table["material"].unique())
     figure, axes = plt.subplots(
         1, len(materials), figsize=(PAGE_WIDTH_IN, 2.9), sharex=True, sharey=True, squeeze=False, layout="constrained"
@@ -75,6 +74,8 @@ def diameter_errors(table):
         for style, line in _by_method(rows):
             line = line.sort_values("diameter_nm")
             _drawn(place, line["diameter_nm"], line["spread_nm"], (0.2, 100), **style)
+            if line["method"].isin([RAW, "best"]).all():
+                _band(place, line["diameter_nm"], line, "spread_nm", style, (0.2, 100))
         bound = rows.drop_duplicates("diameter_bin").sort_values("diameter_nm")
         place.plot(bound["diameter_nm"], bound["bound_nm"], **BOUND)
         ends = np.array([30, 200])
@@ -104,9 +105,8 @@ def against_the_bound(table):
         for style, line in _by_method(table):
             shown = line[np.isfinite(line[column])]
             _drawn(place, line["d_prime"], line[column], limits, **style)
-            if shown["method"].isin(STRONG).all() and f"{column}_low" in shown:
-                ends = shown[f"{column}_low"], shown[f"{column}_high"].replace(np.inf, np.nan)
-                place.fill_between(shown["d_prime"], *ends, color=style["color"], alpha=0.15, lw=0)
+            if shown["method"].isin(STRONG).all():
+                _band(place, shown["d_prime"], shown, column, style, limits)
         place.set(xscale="log", xlabel="d' of the particle in one exposure", ylabel=label)
         place.set_xticks([3, 6, 12, 24], ["3", "6", "12", "24"])
         place.minorticks_off()
@@ -117,7 +117,7 @@ def against_the_bound(table):
 def found_and_invented(recall, curves):
     """Share found against d', and recall against false particles a field as the threshold goes down.
 
-    Takes `found_tables.recall` and `found_tables.froc` with specimen and false_in.
+    Takes `found_tables.recall` and `found_tables.froc` with specimen and false_in. None at all is drawn as a half.
     """
     figure, axes = plt.subplots(1, 3, figsize=(PAGE_WIDTH_IN, 2.9), layout="constrained")
     for style, line in _by_method(recall):
@@ -128,27 +128,97 @@ def found_and_invented(recall, curves):
     axes[0].minorticks_off()
     curves = curves[curves["specimen"] == "sized"]
     for place, false_in, where in zip(axes[1:], ("sized", "empty"), ("with particles", "that is empty"), strict=True):
-        shown = curves[curves["false_in"] == false_in]
-        least = shown.loc[shown["false_per_field"] > 0, "false_per_field"].min() / 2
-        for style, line in _by_method(shown):
-            place.step(line["false_per_field"].clip(lower=least), line["recall"], where="post", **style)
-        place.axvline(0.05, color="0.8", lw=0.7, zorder=1)
-        place.set(xscale="log", xlabel=f"false particles, a field {where}", ylim=(0.5, 1.01))
+        _froc(place, curves[curves["false_in"] == false_in], (0.5, 1.01))
+        place.set_xlabel(f"false particles, a field {where}")
     axes[1].set_ylabel("recall at d' of 6 or more")
     _legend(figure, axes[0])
     return figure
 
 
-def pairs(table):
-    """Share of pairs told apart against their gap. Takes `found_tables.pairs_apart`."""
-    figure, axes = plt.subplots(figsize=(0.6 * PAGE_WIDTH_IN, 3.0), layout="constrained")
-    for style, line in _by_method(table):
-        axes.plot(line["gap_nm"], line["told_apart"], marker=".", ms=3, **style)
-        if line["method"].isin(STRONG).all():
-            axes.fill_between(
-                line["gap_nm"], line["told_apart_low"], line["told_apart_high"], color=style["color"], alpha=0.15, lw=0
-            )
-    axes.axvspan(table["gap_nm"].min() - 5, 0, color="0.95", zorder=0)
-    axes.set(xlabel="gap between the rims (nm); overlap is shaded", ylabel="share told apart", ylim=(0, 1.02))
-    _legend(figure, axes)
+def _froc(place, curves, limits):
+    """Recall against false particles a field, a line a method; none at all is a half, in as many fields as it has."""
+    for style, line in _by_method(curves):
+        half = line["false_at_most"].min() / NONE_AT_MOST / 2
+        place.step(line["false_per_field"].clip(lower=half), line["recall"], where="post", **style)
+    place.axvline(0.05, color="0.8", lw=0.7, zorder=1)
+    place.set(xscale="log", ylim=limits)
+
+
+def elsewhere(curves, sizes):
+    """On specimens of another kind: recall against false particles a field, and bias and spread of the diameters.
+
+    Takes `found_tables.froc` and `size_tables.errors` with specimen, this one with against ("truth" or "HDE"). Of the
+    second phantom diameters are drawn against the truth, of recorded images, whose truth is drawn by hand, against HDE.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(PAGE_WIDTH_IN, 2.9), layout="constrained")
+    names = {"second": "second phantom", "recorded": "recorded images"}
+    for place, specimen in zip(axes[:2], ("second", "recorded"), strict=True):
+        _froc(place, curves[curves["specimen"] == specimen], (0, 1.02))
+        place.set(title=names[specimen], xlabel="false particles, a field")
+    axes[0].set_ylabel("recall at d' of 6 or more")
+    kinds = {("second", "truth"): ("o", "second phantom, against truth"), ("recorded", "HDE"): ("s", "recorded, HDE")}
+    methods = [style["label"] for style, _ in _by_method(sizes)]
+    for shift, ((specimen, against), (marker, label)) in zip((-0.15, 0.15), kinds.items(), strict=True):
+        shown = sizes[(sizes["specimen"] == specimen) & (sizes["against"] == against)]
+        for style, row in _by_method(shown):
+            place = methods.index(style["label"]) + shift
+            spread = row["spread_nm"].where(np.isfinite(row["spread_nm"]), np.nan)
+            mark = {"fmt": marker, "ms": 4, "color": style["color"], "mfc": "white" if shift > 0 else style["color"]}
+            axes[2].errorbar(row["bias_nm"], [place], xerr=spread, lw=0.9, **mark)
+        axes[2].plot([], [], marker, color="0.3", ms=4, mfc="white" if shift > 0 else "0.3", label=label)
+    axes[2].axvline(0, color="0.8", lw=0.7, zorder=1)
+    axes[2].set_yticks(range(len(methods)), methods, fontsize="x-small")
+    axes[2].invert_yaxis()
+    axes[2].set_xlabel("diameter: bias and spread (nm)")
+    axes[2].legend(fontsize="x-small", loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    _legend(figure, axes[0])
+    return figure
+
+
+def other_quantities(table):
+    """Spread of the centre, the gap to a neighbour and the width of the edge against the diameter.
+
+    Takes `size_tables.spreads` of one dose by method, from_diameter_nm and quantity.
+    """
+    panels = {"centre": "centre, along one axis", "gap": "gap to a neighbour", "edge": "width of the edge"}
+    figure, axes = plt.subplots(1, 3, figsize=(PAGE_WIDTH_IN, 2.9), sharex=True, layout="constrained")
+    for place, (quantity, title) in zip(axes, panels.items(), strict=True):
+        rows = table[table["quantity"] == quantity]
+        for style, line in _by_method(rows):
+            line = line.sort_values("from_diameter_nm")
+            _drawn(place, line["from_diameter_nm"], line["spread_nm"], (0.03, 30), **style)
+        bound = rows[rows["method"] == RAW].dropna(subset="bound_nm").sort_values("from_diameter_nm")
+        place.plot(bound["from_diameter_nm"], bound["bound_nm"], **BOUND)
+        place.set(title=title, xscale="log", yscale="log", ylim=(0.03, 30), xlabel="diameter, from (nm)")
+        place.set_xticks([30, 60, 120], ["30", "60", "120"])
+        place.minorticks_off()
+        place.yaxis.set_major_formatter("{x:g}")
+    axes[0].set_ylabel("spread (nm)")
+    _legend(figure, axes[0])
+    return figure
+
+
+def pairs(table, neighbours):
+    """Share of pairs told apart, and spread of the diameters of neighbours over the bound, against the gap.
+
+    Takes `found_tables.pairs_apart`, and `size_tables.errors` by method and gap_nm. Points of the first are moved a
+    little sideways, where they would lie on each other.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH_IN, 3.0), sharex=True, layout="constrained")
+    for number, (style, line) in enumerate(_by_method(table)):
+        gap_nm = line["gap_nm"] + 0.5 * (number - 4)
+        left.plot(gap_nm, line["told_apart"], marker=".", ms=3, **style)
+        if line["method"].isin([RAW, "best"]).all():
+            _band(left, gap_nm, line, "told_apart", style, (0, 1))
+    for style, line in _by_method(neighbours):
+        _drawn(right, line["gap_nm"], line["spread_by_bound"], (0, 8), **style)
+        if line["method"].isin([RAW, "best"]).all():
+            _band(right, line["gap_nm"], line, "spread_by_bound", style, (0, 8))
+    right.axhline(1, **BOUND)
+    for place in (left, right):
+        place.axvspan(table["gap_nm"].min() - 5, 0, color="0.95", zorder=0)
+        place.set_xlabel("gap between the rims (nm); overlap is shaded")
+    left.set(ylabel="share told apart, d' of 6 or more", ylim=(0.4, 1.02))
+    right.set_ylabel("spread of the diameters / bound")
+    _legend(figure, right)
     return figure
