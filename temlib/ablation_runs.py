@@ -26,10 +26,10 @@ from temlib.paths import whole_file
 from temlib.preprocess import background_level
 from temlib.provenance import digest_of_code, sha256
 
-# Modules whose change makes a training, or what it is judged by, another one
 DARK = 0.5  # transmission below which is dark
 NOT_HERE = "the weights to start from are not available here"
-ROUNDS = 5  # of a training; in the last one batch normalisation keeps its statistics
+ROUNDS, FALLING = 5, 3  # of a training; the last ones, in which the learning rate falls. In the very last one batch
+# normalisation keeps its statistics
 
 
 def _loss(recipe, sets):
@@ -95,6 +95,7 @@ def train(
     samples = np.concatenate(turns)[:needed]
     settled = {"average_decay": average_decay} if recipe["averaged"] else {}
     settled |= {"settle_epochs": 1} if recipe["statistics_kept"] else {}
+    settled |= {"falling_epochs": FALLING} if recipe["rate_falls"] else {}
     training.fit(
         network,
         tuple(images[samples] for images in arrays),
@@ -228,7 +229,7 @@ def trained_and_judged(folder, sets, wanted, *, seeds, pixel_size_nm, pool=None,
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    known = [_digest(sets), digest_of_code("ablation_runs")]
+    known = [_digest(sets), digest_of_code("ablation_runs", without=("ablations",))]
     alike = {name: value for name, value in options.items() if name != "pretrained"}
     files = {}
     # seed after seed, so that what is cut off is whole for some seeds

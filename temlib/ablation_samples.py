@@ -38,7 +38,7 @@ def simulated_sets(folder, *, n_train, n_test, report=print, **options):
         "train" and "val": lde (2, M, N) [e-/px] and background_e (2,); hde_area and hde_authors (M, N), not aligned,
         hde_background_e [e- per HDE pixel] and drift_px (2,); transmission (M, N). The materials take turns.
     """
-    folder = Path(folder) / f"sets_{digest_of_code('ablation_samples')[:8]}"
+    folder = Path(folder) / f"sets_{digest_of_code('ablation_samples', without=('ablations',))[:8]}"
     materials = phantom.MATERIALS
     fields_of = {
         "train_fields": dict.fromkeys(materials, n_train),

@@ -19,6 +19,8 @@ DOSES_E_PER_PX = (USUAL_DOSE_E_PER_PX, 2.0, 10.0, 20.0)
 OTHER_CAMERAS = dict.fromkeys(["unclipped", "counting"], USUAL_DOSE_E_PER_PX) | {"other": OTHER_DOSE_E_PER_PX}
 SEGMENT_PX = 32  # of the paper's camera: columns that share an offset
 CONFIDENCE = 0.95
+LEAST_DB = 1.0  # of a network that learnt anything; a blank image has 0
+NOT_LEARNT = "nothing learnt"
 DRAWS = 2000  # of the fields
 
 CORRECTED = {
@@ -30,6 +32,7 @@ CORRECTED = {
     "target_scale": "background",  # or "extremes": the authors', from the least to the most
     "statistics_kept": True,  # batch normalisation keeps its statistics at the end; or those of each batch throughout
     "averaged": True,  # the moving average of the weights; or the last step's
+    "rate_falls": True,  # the learning rate, to 0; or it is the same in all steps
     "steps": 1,  # times those of the profile
     "augmentation": "flips",  # and "crops at 32", "crops anywhere" or "quarter turns"
     "exposures": "both",  # LDE frames of a field: each is a sample; "first": one only; "summed": one of both
@@ -45,17 +48,27 @@ FAITHFUL = {
     "input_scale": "extremes",
     "target_scale": "extremes",
 }
-UNSETTLED = {"statistics_kept": False, "averaged": False}
+UNSETTLED = {"statistics_kept": False, "averaged": False, "rate_falls": False}
 VARIANTS = {
     "corrected": {},
     "authors' code": FAITHFUL | UNSETTLED,
     "authors' preprocessing": FAITHFUL,
+    **{
+        f"authors' preprocessing, {word}": FAITHFUL | {key: CORRECTED[key]}
+        for key, word in [
+            ("target", "area mean"),
+            ("aligned", "drift removed"),
+            ("input_scale", "input on the film"),
+            ("target_scale", "target on the film"),
+        ]
+    },
     "authors' resize": {"target": "authors' resize"},
     "drift left in": {"aligned": False},
     "input on its extremes": {"input_scale": "extremes"},
     "target on its extremes": {"target_scale": "extremes"},
     "statistics of batches": {"statistics_kept": False},
-    "last weights": {"averaged": False},
+    "constant rate": {"rate_falls": False},
+    "last weights": {"rate_falls": False, "averaged": False},
     "twice the steps": {"steps": 2},
     "crops at 32": {"augmentation": "crops at 32"},
     "crops anywhere": {"augmentation": "crops anywhere"},
@@ -73,8 +86,8 @@ VARIANTS = {
     "1/8 of the fields": {"fields_share": 1 / 8},
     "1/4 of the fields": {"fields_share": 1 / 4},
     "1/2 of the fields": {"fields_share": 1 / 2},
-    **{f"{dose:g} e⁻/px": {"doses_e_per_px": [dose]} for dose in DOSES_E_PER_PX},
-    "all doses": {"doses_e_per_px": sorted(DOSES_E_PER_PX)},
+    **{f"{dose:g} e⁻/px": {"doses_e_per_px": [dose], "steps": 2} for dose in DOSES_E_PER_PX},
+    "all doses": {"doses_e_per_px": sorted(DOSES_E_PER_PX), "steps": 2},
     **{
         f"{network}, {camera}": recipe | {"camera": camera, "doses_e_per_px": [dose]}
         for network, recipe in {"authors' preprocessing": FAITHFUL, "corrected": {}}.items()
@@ -94,17 +107,23 @@ MATCHED = {"usual": f"{USUAL_DOSE_E_PER_PX:g} e⁻/px"} | {test: test for test i
 
 COLUMNS = ["question", "comparison", "variant", "test", "against", "against_test", "paper"]
 NUMBERS = ["quality_db", "against_db", "difference_db", "low_db", "high_db", "fields_low_db", "fields_high_db"]
-NUMBERS += ["seeds_db", "dark_bias", "against_dark_bias", "dark_low", "dark_high", "n_seeds", "verdict"]
+DARK_NUMBERS = ["dark_bias", "against_dark_bias", "dark_low", "dark_high", "dark_fields_low", "dark_fields_high"]
+NUMBERS += ["seeds_db", *DARK_NUMBERS, "n_seeds", "verdict"]
 USES, NOT_EFFECTIVE, NO_GAIN = "did this", "not effective", "no improvement"
 _PREPROCESSING = [
-    ("the authors' code", "authors' code", "its code does this"),
-    ("the authors' preprocessing", "authors' preprocessing", "its code does this"),
-    ("authors' resize instead of the area mean", "authors' resize", "its code does this"),
-    ("drift left in", "drift left in", "its code does this, the paper not"),
-    ("input on the scale of its extremes", "input on its extremes", USES),
-    ("target on the scale of its extremes", "target on its extremes", USES),
-    ("statistics of each batch to the end", "statistics of batches", USES),
-    ("last weights instead of their average", "last weights", USES),
+    ("the authors' code", "authors' code", "corrected", "its code does this"),
+    ("the authors' preprocessing", "authors' preprocessing", "corrected", "its code does this"),
+    ("authors' resize instead of the area mean", "authors' resize", "corrected", "its code does this"),
+    ("drift left in", "drift left in", "corrected", "its code does this, the paper not"),
+    ("input on the scale of its extremes", "input on its extremes", "corrected", USES),
+    ("target on the scale of its extremes", "target on its extremes", "corrected", USES),
+    *(
+        (f"the authors' preprocessing, but {word}", f"authors' preprocessing, {word}", "authors' preprocessing", "")
+        for word in ("area mean", "drift removed", "input on the film", "target on the film")
+    ),
+    ("statistics of each batch to the end", "statistics of batches", "corrected", USES),
+    ("constant learning rate", "constant rate", "corrected", USES),
+    ("and last weights instead of their average", "last weights", "constant rate", USES),
 ]
 _TRAINING = [
     ("augmentation", "quarter turns", "quarter turns", "corrected", NOT_EFFECTIVE),
@@ -123,7 +142,7 @@ _TRAINING = [
     ("target", "clipping corrected instead of not", "noise2noise, clipped", "noise2noise", ""),
     ("budget", "twice the steps", "twice the steps", "corrected", ""),
     *(
-        ("fields", f"{share} of the training fields", f"{share} of the fields", "corrected", "")
+        ("fields", f"{share} of the training fields, as many steps", f"{share} of the fields", "corrected", "")
         for share in ("1/2", "1/4", "1/8")
     ),
 ]
@@ -159,29 +178,19 @@ def comparisons(chosen=("all",)):
     ProfileError
         If there is no such comparison.
     """
-    rows = [("preprocessing", name, one, "usual", "corrected", "usual", paper) for name, one, paper in _PREPROCESSING]
-    rows += [(question, name, one, "usual", other, "usual", paper) for question, name, one, other, paper in _TRAINING]
+    alike = [("preprocessing", *row) for row in _PREPROCESSING] + _TRAINING
+    rows = [(question, name, one, "usual", other, "usual", paper) for question, name, one, other, paper in alike]
     rows += [("augmentation", name, one, "off 32", one, "usual", "") for name, one in _CROPS]
     for network in ("authors' preprocessing", "corrected"):
         rows += [
             ("cameras", f"{network}, {words}", network, camera, f"{network}, {camera}", camera, "")
             for camera, words in _CAMERAS.items()
         ]
-    rows += [
-        (
-            "cameras",
-            f"against a Gaussian filter, {words}",
-            "authors' preprocessing",
-            camera,
-            "Gaussian filter",
-            camera,
-            says,
-        )
-        for camera, words, says in [
-            ("usual", "its own camera", ""),
-            *((camera, words, NO_GAIN) for camera, words in _CAMERAS.items()),
-        ]
-    ]
+    for network in ("authors' preprocessing", "corrected"):
+        for camera, words in {"usual": "its own camera", **_CAMERAS}.items():
+            says = NO_GAIN if network != "corrected" and camera in _CAMERAS else ""
+            name = f"{network} against a Gaussian filter, {words}"
+            rows.append(("cameras", name, network, camera, "Gaussian filter", camera, says))
     for test, matched in MATCHED.items():
         at = f"{TESTS[test]['dose_e_per_px']:g} e⁻/px"
         for variant in [*MATCHED.values(), "all doses"]:
@@ -254,12 +263,13 @@ def verdicts(table, scores):
         The rows of `table` with quality_db and against_db (means over seeds), difference_db (positive: the variant
         is nearer to the truth), its interval over seeds low_db and high_db, that over fields fields_low_db and
         fields_high_db (drawn with replacement, alike in all seeds and for both sides), seeds_db (the differences
-        themselves, joined by spaces), dark_bias and against_dark_bias (means of those of `scores`) and the interval of
-        their difference over seeds, n_seeds, and the verdict: "better" or "worse" where both intervals leave out 0,
-        else "not resolved"; "not available here".
+        themselves, joined by spaces), dark_bias and against_dark_bias (means of those of `scores`) and the intervals of
+        their difference over seeds and over fields, n_seeds, and the verdict: "better" or "worse" where both intervals
+        leave out 0, else "not resolved"; NOT_LEARNT where a network of either side, in any seed, shows next to nothing
+        in all of its tests; "not available here".
     """
     quality = pooled_db(scores).set_index(["variant", "test", "seed"])["quality_db"].sort_index()
-    dark = scores.groupby(["variant", "test", "seed"])["dark_bias"].mean()
+    at_best = quality.groupby(["variant", "seed"]).max().groupby("variant").min()
     rows = []
     for row in table.to_dict("records"):
         sides = [(row["variant"], row["test"]), (row["against"], row["against_test"])]
@@ -271,12 +281,14 @@ def verdicts(table, scores):
         mean, low, high = mean_interval(seeds)
         of_fields = _interval_of_fields(scores, *sides, seeds.index)
         verdict = "not resolved"
-        if min(low, of_fields[0]) > 0:
+        if at_best[[row["variant"], row["against"]]].min() < LEAST_DB:
+            verdict = NOT_LEARNT
+        elif min(low, of_fields[0]) > 0:
             verdict = "better"
         elif max(high, of_fields[1]) < 0:
             verdict = "worse"
         row |= dict(zip(["fields_low_db", "fields_high_db"], of_fields, strict=True))
-        row |= _dark_difference(*(dark.loc[side] for side in sides))
+        row |= _dark_difference(scores, *sides, seeds.index)
         row |= {"quality_db": one[seeds.index].mean(), "against_db": other[seeds.index].mean(), "difference_db": mean}
         row |= {"low_db": low, "high_db": high, "seeds_db": " ".join(f"{value:.4f}" for value in seeds)}
         rows.append(row | {"n_seeds": len(seeds), "verdict": verdict})
@@ -285,25 +297,40 @@ def verdicts(table, scores):
 
 def _interval_of_fields(scores, one, other, seeds):
     """Interval of the difference of two sides, fields drawn with replacement; NaN for fewer than two."""
-    sides = [scores[(scores["variant"] == variant) & (scores["test"] == test)] for variant, test in (one, other)]
-    both = [
-        [
-            side.pivot_table(index="seed", columns="field", values=name).loc[seeds].to_numpy()
-            for name in ("mse", "variance")
-        ]
-        for side in sides
-    ]
-    n_fields = both[0][0].shape[1]
+    both = [[_by_seed_and_field(scores, side, name, seeds) for name in ("mse", "variance")] for side in (one, other)]
+
+    def difference(draws):
+        levels = [-10 * np.log10(mse[:, draws].sum(-1) / variance[:, draws].sum(-1)) for mse, variance in both]
+        return levels[0] - levels[1]
+
+    return _interval_of_draws(difference, both[0][0].shape[1])
+
+
+def _by_seed_and_field(scores, side, name, seeds):
+    """A column of the scores of one variant and test, (seeds, fields); fields of which it is not known left out."""
+    rows = scores[(scores["variant"] == side[0]) & (scores["test"] == side[1])]
+    return rows.pivot_table(index="seed", columns="field", values=name).reindex(seeds).to_numpy()
+
+
+def _interval_of_draws(difference, n_fields):
+    """Ends of the interval of a difference, (seeds, draws) of fields drawn with replacement, mean over seeds."""
     if n_fields < 2:
         return np.nan, np.nan
     draws = np.random.default_rng(0).integers(0, n_fields, (DRAWS, n_fields))
-    levels = [-10 * np.log10(mse[:, draws].sum(-1) / variance[:, draws].sum(-1)) for mse, variance in both]
-    return tuple(np.quantile((levels[0] - levels[1]).mean(axis=0), ENDS))
+    return tuple(np.quantile(difference(draws).mean(axis=0), ENDS))
 
 
-def _dark_difference(one, other):
-    names = ["dark_bias", "against_dark_bias", "dark_low", "dark_high"]
-    return dict(zip(names, (one.mean(), other.mean(), *mean_interval(one - other)[1:]), strict=True))
+def _dark_difference(scores, one, other, seeds):
+    """The means of dark_bias of two sides, and the intervals of their difference over seeds and over fields."""
+    both = [_by_seed_and_field(scores, side, "dark_bias", seeds) for side in (one, other)]
+    told = dict.fromkeys(DARK_NUMBERS, np.nan)
+    if 0 in (*both[0].shape, *both[1].shape):
+        return told
+    difference = both[0] - both[1]
+    means = [side.mean() for side in both]
+    of_seeds = mean_interval(difference.mean(axis=1))[1:]
+    of_fields = _interval_of_draws(lambda draws: difference[:, draws].mean(axis=-1), difference.shape[1])
+    return dict(zip(DARK_NUMBERS, (*means, *of_seeds, *of_fields), strict=True))
 
 
 def dose_matrix(found):
@@ -312,8 +339,8 @@ def dose_matrix(found):
     Returns
     -------
     pandas.DataFrame
-        trained_at, tested_at, loss_db (against a network trained at the dose of the test; 0 for itself) and
-        resolved; empty where no such comparison was made.
+        trained_at, tested_at, loss_db (against a network trained at the dose of the test; 0 for itself; NaN where one
+        of both learnt nothing) and resolved; empty where no such comparison was made.
     """
     rows = found[(found["question"] == "dose") & (found["n_seeds"] > 0)]
     names = {matched: f"{TESTS[test]['dose_e_per_px']:g}" for test, matched in MATCHED.items()} | {"all doses": "all"}
@@ -321,8 +348,8 @@ def dose_matrix(found):
         {
             "trained_at": rows["variant"].map(names),
             "tested_at": rows["against"].map(names),
-            "loss_db": -rows["difference_db"],
-            "resolved": rows["verdict"] != "not resolved",
+            "loss_db": -rows["difference_db"].where(rows["verdict"] != NOT_LEARNT),
+            "resolved": rows["verdict"].isin(["better", "worse"]),
         }
     )
     itself = cells[["tested_at"]].drop_duplicates().assign(loss_db=0.0, resolved=True)

@@ -26,8 +26,11 @@ def sha256(path):
 
 
 @functools.cache
-def digest_of_code(module):
-    """Of the source of a module of temlib and of all that it imports: other code makes anew what is kept under it."""
+def digest_of_code(module, *, without=()):
+    """Of the source of a module of temlib and of all that it imports: other code makes anew what is kept under it.
+
+    Without some modules that say nothing of the results, or whose part in them is told apart.
+    """
     here, sources, left = Path(__file__).parent, {}, {module}
     while left:
         name = left.pop()
@@ -36,7 +39,7 @@ def digest_of_code(module):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "temlib":
                 _, *inner = node.module.split(".")
                 names = inner[:1] or [alias.name for alias in node.names]
-                left |= {name for name in names if (here / f"{name}.py").is_file()} - sources.keys()
+                left |= {name for name in names if (here / f"{name}.py").is_file()} - sources.keys() - {*without}
     return hashlib.sha256(b"".join(sources[name] for name in sorted(sources))).hexdigest()
 
 

@@ -89,7 +89,8 @@ def keep_statistics(network):
 class Denoiser(pl.LightningModule):
     """L1, Adam, constant learning rate, flips: the paper's training of one network.
 
-    `kept` is the network that is validated and kept: `network` itself, or the moving average of its weights.
+    `falling` is the share of the steps, the last ones, in which the learning rate falls to 0 in a line. `kept` is the
+    network that is validated and kept: `network` itself, or the moving average of its weights.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Denoiser(pl.LightningModule):
         learning_rate,
         average_decay=0.0,
         settled_from=None,
+        falling=0.0,
         augment=None,
         loss=torch.nn.functional.l1_loss,
     ):
@@ -114,7 +116,7 @@ class Denoiser(pl.LightningModule):
             averaging = torch.optim.swa_utils.get_ema_multi_avg_fn(average_decay)
             self.average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=averaging, use_buffers=True)
         self.seed, self.batch_size, self.learning_rate = seed, batch_size, learning_rate
-        self.augment, self.loss = augment, loss
+        self.falling, self.augment, self.loss = falling, augment, loss
         self.history = []  # one dict an epoch; travels with the checkpoint
         self.sums = {"training": [0.0, 0], "validation": [0.0, 0]}
         for name, (inputs, targets) in {"training": training, "validation": validation}.items():
@@ -170,7 +172,14 @@ class Denoiser(pl.LightningModule):
         self.sums = {"training": [0.0, 0], "validation": [0.0, 0]}
 
     def configure_optimizers(self):
-        return torch.optim.Adam(self.network.parameters(), lr=self.learning_rate)
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=self.learning_rate)
+        if not self.falling:
+            return optimizer
+        steps = self.trainer.estimated_stepping_batches
+        left = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min(1.0, (steps - step) / (self.falling * steps))
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": left, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint):
         checkpoint["history"] = self.history
@@ -251,6 +260,7 @@ def fit(
     precision,
     average_decay=0.0,
     settle_epochs=0,
+    falling_epochs=0,
     augment=None,
     loss=torch.nn.functional.l1_loss,
     report=print,
@@ -276,6 +286,8 @@ def fit(
         Of the moving average of the weights, by step; 0 keeps the weights themselves.
     settle_epochs : int
         Last epochs, in which batch normalisation keeps its statistics.
+    falling_epochs : int
+        Last epochs, in which the learning rate falls to 0.
     augment : callable, optional
         Takes a batch, inputs and targets together, a torch.Tensor of shape (n, 2, 1, M, N), and a
         numpy.random.Generator that is a function of (seed, epoch, batch); gives the batch back, of any M and N.
@@ -305,6 +317,7 @@ def fit(
     options = {"batch_size": batch_size, "learning_rate": learning_rate, "average_decay": average_decay}
     options |= {"augment": augment, "loss": loss}
     options["settled_from"] = epochs - settle_epochs if settle_epochs else None
+    options["falling"] = falling_epochs / max(epochs, 1)
     denoiser = Denoiser(network, training, validation, seed=seed, **options)
     begun = checkpoint is not None and checkpoint.is_file()
     if begun:

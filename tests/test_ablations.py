@@ -84,6 +84,25 @@ def test_the_bias_of_dark_places_is_compared_seed_by_seed():
     found = ablations.verdicts(comparison("L2", "usual", "corrected", "usual"), table).iloc[0]
     assert (found["dark_bias"], found["against_dark_bias"]) == pytest.approx((0.05, 0.02))
     assert (found["dark_low"], found["dark_high"]) == pytest.approx((0.03, 0.03))
+    assert (found["dark_fields_low"], found["dark_fields_high"]) == pytest.approx((0.03, 0.03))
+
+
+def test_the_bias_of_dark_places_that_one_field_decides_has_a_wide_interval():
+    table = of_decibels({("L2", "usual"): [9.0, 9.0, 9.0], ("corrected", "usual"): [9.0, 9.0, 9.0]})
+    only_a = (table["variant"] == "L2") & (table["field"] == "a")
+    table["dark_bias"] = np.where(only_a, 0.2, 0.0)
+    found = ablations.verdicts(comparison("L2", "usual", "corrected", "usual"), table).iloc[0]
+    assert found["dark_low"] == pytest.approx(0.1) and found["dark_fields_low"] == pytest.approx(0.0)
+
+
+def test_a_network_that_learnt_nothing_is_no_reference():
+    values = {("L2", "usual"): [5.0, 8.0, 2.0], ("corrected", "usual"): [4.0, 0.3, 1.5]}
+    values |= {("corrected", "off 32"): [4.0, 0.2, 1.0]}
+    found = ablations.verdicts(comparison("L2", "usual", "corrected", "usual"), of_decibels(values)).iloc[0]
+    assert found["verdict"] == ablations.NOT_LEARNT
+    values |= {("corrected", "off 32"): [4.0, 3.0, 1.0]}  # in its own test it shows something
+    found = ablations.verdicts(comparison("L2", "usual", "corrected", "usual"), of_decibels(values)).iloc[0]
+    assert found["verdict"] == "not resolved"
 
 
 def test_a_variant_that_could_not_be_had_is_told():
@@ -94,7 +113,7 @@ def test_a_variant_that_could_not_be_had_is_told():
 
 def test_the_two_sides_of_a_comparison_differ_in_one_thing():
     in_several = {
-        "the authors' code": 6,
+        "the authors' code": 7,
         "the authors' preprocessing": 4,
         "the other LDE frame, clipping corrected": 2,  # the target, and the loss that suits it
         # what is exposed anew has a camera and a dose

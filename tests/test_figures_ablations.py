@@ -8,8 +8,11 @@ def texts(figure):
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
+NAMES = ["quarter turns", "ImageNet instead of random weights", "1/2 of the training fields, as many steps"]
+
+
 def rows(run, **changes):
-    table = ablations.comparisons(["quarter turns", "ImageNet instead of random weights", "1/2 of the training fields"])
+    table = ablations.comparisons(NAMES)
     numbers = {
         "difference_db": -0.4,
         "low_db": -0.6,
@@ -35,7 +38,11 @@ def test_what_is_not_available_and_what_the_paper_says_are_told_beside_the_diffe
 def test_each_comparison_has_one_line_of_the_axis_though_two_runs_show_it():
     figure = figures.differences(pd.concat([rows("this run").iloc[:1], rows("study")]))
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert labels == ["quarter turns", "ImageNet instead of random weights", "1/2 of the training fields"]
+    assert labels == [
+        "quarter turns",
+        "ImageNet instead of random weights",
+        "1/2 of the training fields, as many steps",
+    ]
     assert {"this run", "study"} <= {text.get_text() for text in figure.legends[0].texts}
 
 

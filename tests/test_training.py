@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from temlib import training
 from temlib.errors import ModelFileError, TemlibError
 from temlib.paths import save_npz
 from temlib.preprocess import network_input
@@ -96,6 +97,18 @@ def test_training_lowers_the_loss(tmp_path):
         **(OPTIONS | {"learning_rate": 0.1}),
     )
     assert history[-1]["training_loss"] < 0.5 * history[0]["training_loss"]
+
+
+def test_the_learning_rate_falls_in_a_line_in_the_last_epochs(monkeypatch):
+    rates, step = [], training.Denoiser.optimizer_step
+
+    def seen(self, *args, **kwargs):
+        rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+        step(self, *args, **kwargs)
+
+    monkeypatch.setattr(training.Denoiser, "optimizer_step", seen)
+    fit(small_network(), pairs(6), pairs(), None, epochs=3, falling_epochs=2, **OPTIONS)  # two steps an epoch
+    assert rates == pytest.approx([1e-2, 1e-2, 1e-2, 0.75e-2, 0.5e-2, 0.25e-2])
 
 
 def test_a_finished_training_gives_its_history_and_weights_again(tmp_path):

@@ -10,6 +10,7 @@ VERDICTS = {
     "better": (COLOURS["filter"], "^"),
     "worse": (COLOURS["denoised"], "v"),
     "not resolved": ("0.45", "o"),
+    "nothing learnt": ("0.7", "x"),
 }
 ROW_IN = 0.19
 THIS = "this run"  # whose markers are filled
@@ -88,7 +89,7 @@ def doses(matrix):
     Takes trained_at, tested_at, loss_db, resolved.
     """
     order = sorted(set(matrix["tested_at"]), key=float)
-    rows = [name for name in [*order, "all"] if name in set(matrix["trained_at"])]
+    rows = sorted(set(matrix["trained_at"]), key=lambda name: float(name) if name != "all" else np.inf)
     values = matrix.pivot(index="trained_at", columns="tested_at", values="loss_db").loc[rows, order]
     resolved = matrix.pivot(index="trained_at", columns="tested_at", values="resolved").loc[rows, order]
     figure, axes = plt.subplots(figsize=(COLUMN_WIDTH_IN, 0.6 + 0.45 * len(rows)))
