@@ -90,9 +90,10 @@ def learning_arrays(sets, recipe, crop_px, seed=0):
         if doses := recipe["doses_e_per_px"]:
             one = exposed(one, doses[number % len(doses)], recipe["camera"])
         hde = one["hde_area"] if recipe["target"] == "area mean" else one["hde_authors"]
-        hde = align(hde, one["drift_px"]) if recipe["aligned"] else hde
         by_film = recipe["target_scale"] == "background"
         target = hde / one["hde_background_e"] - 1 if by_film else faithful_scale(hde, 0, 100)
+        # after its extremes are taken: between two pixels, of a hit on one of them half is left
+        target = align(target, one["drift_px"]) if recipe["aligned"] else target
         lde, background = one["lde"], one["background_e"]
         if recipe["exposures"] == "summed":  # on the scale of one
             lde, background = lde.mean(axis=0)[None], background.mean()[None]
