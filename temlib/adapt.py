@@ -234,7 +234,10 @@ def adapt(
         },
     }
     if result["improved"]:
-        export(network, card_file, card, frames=_to_quantise(fields, shipped.card, report))
+        frames = _to_quantise(fields, shipped.card, report)
+        if frames is not None:
+            notes.append("it was scored in 32 bits and computes in 8-bit integers, whose cost was not measured")
+        export(network, card_file, card, frames=frames)
     else:
         _copy(shipped_file, shipped.card, card_file, card)
     for suffix in (TRIAL, TRAINING):  # an earlier call may have had other fields

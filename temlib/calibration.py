@@ -110,9 +110,17 @@ def interval_s(signal):
     axis = signal["axes"][0]
     per_unit = SECONDS_PER_UNIT.get(unit_name(axis.get("units")))
     description = str(signal.get("original_metadata", {}).get("ImageDescription", ""))
-    imagej = re.search(r"^finterval=(.*)$", description, re.MULTILINE) if description.startswith("ImageJ=") else None
-    interval = _number(axis.get("scale")) * per_unit if per_unit else _number(imagej and imagej[1])
+    interval = _number(axis.get("scale")) * per_unit if per_unit else _imagej_interval_s(description)
     return interval if math.isfinite(interval) and interval > 0 else None
+
+
+def _imagej_interval_s(description):
+    """What ImageJ's description says of the time between two images [s]; NaN where it does not, or in no known unit."""
+    if not description.startswith("ImageJ="):
+        return math.nan
+    found, unit = (re.search(rf"^{name}=(.*)$", description, re.MULTILINE) for name in ("finterval", "tunit"))
+    per_unit = SECONDS_PER_UNIT.get(unit_name(unit[1]), math.nan) if unit else 1.0
+    return _number(found and found[1]) * per_unit
 
 
 def _ome_axes(description, axes):
@@ -195,6 +203,8 @@ def _at(tree, *path):
 
 def exposure_s(*trees):
     """Exposure found in nested dicts of metadata [s]; None where there is none, or several that differ."""
+    # TVIPS's own tags tell it in milliseconds; RosettaSciIO gives it in seconds beside them
+    trees = [{name: value for name, value in tree.items() if name != "TVIPS"} for tree in trees]
     for key in EXPOSURE_KEYS:
         found = {value for tree in trees for value in _numbers(tree, key)}
         if found:

@@ -10,6 +10,7 @@ from importlib import metadata
 
 from temlib import preview as previews
 from temlib.errors import TemlibError
+from temlib.film import film_level
 from temlib.inference import denoise_image
 from temlib.inputs import DENOISED, stem_of
 from temlib.movies import ahead, digest, open_movie, refuse_denoised
@@ -85,7 +86,7 @@ def denoise_file(path, network, folder, *, suffix=None, preview=False, progress=
         def denoised():
             nonlocal dose
             for done, (raw, clean) in enumerate(ahead(both(), count), 1):
-                dose += float(raw.mean(dtype=float))
+                dose += film_level(clean).item()  # clipping adds to the mean of a raw frame, specimen takes from it
                 if add:
                     add(raw, clean, dose)
                 yield clean
@@ -96,6 +97,8 @@ def denoise_file(path, network, folder, *, suffix=None, preview=False, progress=
         record = _provenance(movie, output, network, marks, dose)
         with whole_file(_beside(output, ".json")) as record_file:  # first, as it says whose the output is
             record_file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if not preview:  # that of an earlier run shows another output
+        _beside(output, ".mp4").unlink(missing_ok=True)
     return record
 
 

@@ -7,6 +7,7 @@ import re
 from temlib.errors import PairMismatchError, TemlibError
 from temlib.formats import FORMATS
 from temlib.frames import read_frame
+from temlib.inputs import is_output
 from temlib.pairing import Recording, one_name, pair, roles_by_size
 from temlib.paths import load_npz
 
@@ -105,7 +106,8 @@ def _recordings(folder):
     by_name = {}
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if path.suffix.lower() not in SUFFIXES or any(part.startswith(".") for part in inside.parts):
+        hidden = any(part.startswith(".") for part in inside.parts)
+        if path.suffix.lower() not in SUFFIXES or hidden or is_output(path):  # denoised images are no recordings
             continue
         if path.is_dir() and path.suffix.lower() != ".zspy":
             continue

@@ -143,7 +143,8 @@ def intensities(stored, frame):
 
 def zero_rows_at_the_end(data):
     """How many of the last rows are zero; (M, N) or (T, M, N) to an int."""
-    return int(np.argmax(data.any(axis=-1).ravel()[::-1]))
+    shows = data.any(axis=-1).ravel()[::-1]
+    return int(np.argmax(shows)) if shows.any() else len(shows)
 
 
 def _refuse_useless(path, data):

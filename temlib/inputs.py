@@ -73,7 +73,8 @@ def _in_folder(folder, denoised):
 def in_situ_files(folder):
     """The images of a folder Hour_HH/Minute_MM/Second_SS/*.dm4 in the order of time; empty where it is none."""
     for pattern in IN_SITU:
-        if files := [file for file in folder.glob(pattern) if file.suffix.lower() in (".dm3", ".dm4")]:
+        files = [file for file in folder.glob(pattern) if file.suffix.lower() in (".dm3", ".dm4")]
+        if files := [file for file in files if not file.name.startswith(".")]:  # macOS's ._x.dm4 are no images
             return sorted(files, key=lambda file: [int(n) for n in re.findall(r"\d+", str(file.relative_to(folder)))])
     return []
 

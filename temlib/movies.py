@@ -196,7 +196,7 @@ def _checked(read, path, total, about, notes):
         notes.extend([] if sentence in notes else [sentence])
 
     def images(first=0, stop=total):
-        lowest, highest, sums = math.inf, -math.inf, 0.0
+        lowest, highest, sums, empty = math.inf, -math.inf, 0.0, []
         for number, stored, image in read(first, stop):
             low, high = stored.min(), stored.max()
             if not (np.isfinite(low) and np.isfinite(high)):
@@ -205,7 +205,9 @@ def _checked(read, path, total, about, notes):
                     "finite intensities are needed. Replace or crop these pixels."
                 )
             lowest, highest, sums = min(lowest, low), max(highest, high), sums + image.mean(dtype=float)
-            if number == total - 1 and (rows := zero_rows_at_the_end(stored)):
+            if low == high == 0:
+                empty.append(number)
+            elif number == total - 1 and (rows := zero_rows_at_the_end(stored)):
                 note(ZERO_ROWS.format(rows))
             yield image
         if stop - first == total and lowest == highest:
@@ -213,6 +215,8 @@ def _checked(read, path, total, about, notes):
                 f"{path.name} has the value {lowest} in every pixel: an exposed image is needed. "
                 "Leave this file out, or export it again."
             )
+        if stop - first == total and empty:
+            note(f"{len(empty)} of {total} images hold nothing but zeros, the first of them image {empty[0]}")
         if stop - first == total and about.unit == "e-" and sums < 0:
             note(NEGATIVE)
 
@@ -256,7 +260,8 @@ def marks_of(movie):
             start = file.read(2**16)
         for code in ("latin-1", "utf-16-be", "utf-16-le"):
             marks = re.findall(r"(denoised_by|card_sha256|intensity) = ([\w./() -]+)", start.decode(code, "ignore"))
-            if marks := {name: value.strip() for name, value in marks}:
+            marks = {name: value.strip() for name, value in marks}
+            if "denoised_by" in marks:
                 return marks
     return {} if is_output(movie.path) else None
 

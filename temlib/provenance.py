@@ -47,6 +47,8 @@ def digest_of_code(module, *, without=()):
 def git_state():
     """`(commit, dirty)` of the project's checkout; `(None, None)` where it is none."""
     try:
+        if Path(_git("rev-parse", "--show-toplevel")) != ROOT.resolve():  # an installed temlib, in another's checkout
+            return None, None
         commit = _git("rev-parse", "HEAD")
         return commit, bool(_git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):

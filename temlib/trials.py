@@ -16,6 +16,7 @@ from temlib import camera, filters, phantom, quality, quality_tables
 from temlib.exposed_images import transmission_of
 from temlib.paths import whole_file
 from temlib.preprocess import bin_area
+from temlib.provenance import digest_of_code
 from temlib.simulate import field_rng
 
 OVERSAMPLING = 4  # of the phantom's grid
@@ -207,7 +208,8 @@ def judged(folder, trial, by, method, fields, *, n_judged, made_by, pixel_size_n
     specimen, kind, material, dose = trial
     name = f"{specimen}_{kind}_{material}_{dose:g}"
     pixels = hashlib.sha256(b"".join(np.ascontiguousarray(field).tobytes() for field in fields)).hexdigest()
-    digest = hashlib.sha256(repr([seed, n_judged, pixel_size_nm, made_by, pixels]).encode()).hexdigest()[:12]
+    about = repr([seed, n_judged, pixel_size_nm, made_by, pixels, digest_of_code("trials")])
+    digest = hashlib.sha256(about.encode()).hexdigest()[:12]
     files = [folder / f"{name}_{by}_{digest}_{what}.csv" for what in ("bias", "scores")]
     if not files[-1].is_file():
         truths, tuned_on = parted(fields, n_judged)

@@ -89,11 +89,12 @@ def fetch(folder, *, doi="10.5281/zenodo.7024737", base_url="https://zenodo.org/
         if partial.exists():  # of a call that was killed; its space counts as free below
             shutil.rmtree(partial)
         missing = [file for file in files if not _has_checksum(folder / file.key, file.checksum)]
+        replaced = [file for file in missing if (folder / file.key).is_file()]  # of another version, as what it became
     except OSError as error:
         raise DownloadError(
             f"{folder} cannot be used ({error.strerror}): give a folder that can be written to."
         ) from error
-    packed = [file for file in files if _is_archive(file.key) and not targets[file.key].is_dir()]
+    packed = [f for f in files if _is_archive(f.key) and (f in replaced or not targets[f.key].is_dir())]
     _check_space(folder, missing, packed)
     try:
         for file in missing:
@@ -227,6 +228,8 @@ def _unpack(archive, target, partial, advice):
                 for member in opened:
                     _refuse(archive, member.name, member.isfile() or member.isdir())
                     opened.extract(member, staging)
+        if target.is_dir():
+            target.rename(partial / "replaced")
         os.replace(staging, target)
     except DAMAGED as error:
         raise DownloadError(f"{archive.name} could not be unpacked ({_reason(error)}): {advice}") from error

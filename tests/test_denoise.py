@@ -21,11 +21,13 @@ from test_movies import signal
 from typer.testing import CliRunner
 
 from temlib import networks, writers
+from temlib.camera import ONEVIEW_BIN8, expose
 from temlib.cli import app
 from temlib.denoising import denoise_file
 from temlib.frames import read_frame
 from temlib.inference import denoise_image
 from temlib.movies import open_movie
+from temlib.networks import Network
 from temlib.paths import ROOT
 from temlib.preview import _caption, scale_bar
 
@@ -77,9 +79,7 @@ def test_a_frame_becomes_a_tif_of_electrons_with_its_calibration_and_provenance(
     assert record["input"]["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
     assert record["pixel_size_nm"] == pytest.approx([2.5, 3.0])
     assert (record["exposure_s"], record["unit"], record["title"]) == (0.004, "electrons per pixel", "a")
-    dose = COUNTS[0].mean() / 40
-    assert record["dose_e_per_px_per_image"] == pytest.approx(dose)
-    assert record["dose_e_per_nm2_per_image"] == pytest.approx(dose / 7.5)  # of 2.5 nm x 3 nm
+    assert record["dose_e_per_nm2_per_image"] == pytest.approx(record["dose_e_per_px_per_image"] / 7.5)  # nm x nm
     assert (record["denoised"], record["model"]["name"], record["model"]["limits"]) == (True, "untouched", "none")
 
 
@@ -111,7 +111,28 @@ def test_a_movie_keeps_images_axes_title_and_exposure_as_far_as_the_format_can(a
     assert sorted(file.name for file in path.parent.iterdir()) == sorted([path.name, f"{path.name}.json"])
     record = json.loads((tmp_path / f"out/{path.name}.json").read_text())
     assert (record["images"], record["interval_s"], record["exposure_s"]) == (6, 0.25, 0.003)
-    assert record["cumulative_dose_e_per_nm2"] == pytest.approx(COUNTS.mean((1, 2)).sum() / 6.25)
+    assert record["cumulative_dose_e_per_nm2"] == pytest.approx(6 * record["dose_e_per_nm2_per_image"])
+
+
+def test_the_dose_is_that_of_the_film_without_what_clipping_adds(tmp_path):
+    # a third of the field lets 40 % through; where 1.5 electrons fall on a pixel, the clipped frame reads 2.2
+    transmission = np.ones((192, 192))
+    transmission[:, :64] = 0.4
+    right = Network("right", {"stride_px": 4, "halo_px": 4}, lambda frames: transmission[None, None].copy(), "CPU")
+    rng = np.random.default_rng(0)
+    counts = np.stack([expose(transmission, dose_e_per_px=1.5, camera=ONEVIEW_BIN8, rng=rng) for _ in range(3)])
+    made = signal(counts.astype(np.float32) / ONEVIEW_BIN8.counts_per_e)
+    made["metadata"] = {"General": {}, "Signal": {"signal_type": "", "quantity": "Electrons"}}
+    rsciio.hspy.file_writer(str(tmp_path / "run.hspy"), made)
+    record = denoise_file(tmp_path / "run.hspy", right, tmp_path / "out")
+    assert record["dose_e_per_px_per_image"] == pytest.approx(1.5, rel=0.08)
+
+
+def test_the_preview_of_an_earlier_run_does_not_stay_beside_another_output(as_it_is, movie_file, tmp_path):
+    assert as_it_is(movie_file, "-o", tmp_path / "out", "--preview", "mp4")[0] == 0
+    assert len(list((tmp_path / "out").glob("*.mp4"))) == 1
+    assert as_it_is(movie_file, "-o", tmp_path / "out")[0] == 0
+    assert not list((tmp_path / "out").glob("*.mp4"))
 
 
 @pytest.mark.parametrize("suffix", ["hspy", "zspy"])

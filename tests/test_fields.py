@@ -268,6 +268,16 @@ def test_hidden_files_and_pictures_are_not_looked_at(tmp_path):
     assert good_sets(tmp_path) == (["0000"], [])
 
 
+def test_what_temlib_denoised_is_no_frame_of_a_set(tmp_path):
+    authors_layout(tmp_path, 2)
+    before, _ = index_folder(tmp_path)
+    (tmp_path / "denoised").mkdir()
+    put(tmp_path / "0001_denoised.tif", LDE)
+    put(tmp_path / "denoised" / "0002_denoised.tif", LDE)
+    after, refusals = index_folder(tmp_path)
+    assert pairs(after) == pairs(before) and refusals == []
+
+
 def test_every_file_of_a_folder_is_looked_at_once(tmp_path):
     authors_layout(tmp_path / "Ni", 2)
     _, _, recordings = find_sets(tmp_path)

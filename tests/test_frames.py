@@ -218,6 +218,14 @@ def test_an_exposure_that_a_file_states_in_two_ways_is_unknown():
     assert calibration.exposure_s({"Exposure (s)": 0.0}) is None
 
 
+def test_the_milliseconds_of_tvips_are_not_taken_for_seconds():
+    tags, metadata = (
+        {"TVIPS": {"ExposureTime": 500.0}},
+        {"Acquisition_instrument": {"TEM": {"Camera": {"exposure": 0.5}}}},
+    )
+    assert calibration.exposure_s(tags, metadata) == 0.5 and calibration.exposure_s(tags) is None
+
+
 # Formats, each written by other software
 
 

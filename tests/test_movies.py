@@ -20,7 +20,7 @@ from test_frames import hyperspy_signal, write
 from temlib import formats
 from temlib.errors import FrameError
 from temlib.inputs import find
-from temlib.movies import ahead, open_movie
+from temlib.movies import ahead, marks_of, open_movie
 from temlib.paths import ROOT
 
 REAL = ROOT.parent / "shared" / "real"
@@ -115,6 +115,28 @@ def test_time_and_pixel_size_of_a_movie_are_those_of_its_file(tmp_path):
     assert (mrc.interval_s, mrc.about.pixel_size_nm) == (None, pytest.approx((2, 3)))
 
 
+@pytest.mark.parametrize(("unit", "interval_s"), [("msec", 0.04), ("sec", 40), ("parsec", None)])
+def test_imagej_tells_the_unit_of_its_interval(tmp_path, unit, interval_s):
+    about = {"axes": "TYX", "finterval": 40, "tunit": unit}
+    tifffile.imwrite(tmp_path / "a.tif", STACK, imagej=True, metadata=about)
+    found = open_movie(tmp_path / "a.tif").interval_s
+    assert found == (interval_s and pytest.approx(interval_s))
+
+
+def test_a_word_of_ours_does_not_make_a_raw_file_a_denoised_one(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", STACK, imagej=True, metadata={"axes": "TYX", "Info": "Spot intensity = 3"})
+    assert marks_of(open_movie(tmp_path / "a.tif")) is None
+
+
+def test_images_of_zeros_are_told(tmp_path):
+    stack = np.concatenate([STACK, np.zeros_like(STACK[:2])])
+    tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, metadata={"axes": "TYX"})
+    movie = open_movie(tmp_path / "a.tif")
+    assert len(list(movie.read())) == len(stack)
+    told = f"2 of {len(stack)} images hold nothing but zeros, the first of them image {len(STACK)}"
+    assert [note for note in movie.notes if "zero" in note] == [told]
+
+
 def test_milliseconds_are_a_thousandth(tmp_path):
     rsciio.hspy.file_writer(str(tmp_path / "a.hspy"), signal(STACK, time_unit="ms"))
     assert open_movie(tmp_path / "a.hspy").interval_s == pytest.approx(0.00025)
@@ -157,6 +179,12 @@ def in_situ(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(REAL / "dm/JEOL HAADF Image.dm4", folder / f"run_Frame_{number % 2:04d}.dm4")
     return tmp_path / "run"
+
+
+def test_files_that_macos_puts_beside_images_are_none(in_situ):
+    image = next(in_situ.rglob("*.dm4"))
+    image.with_name(f"._{image.name}").write_bytes(b"no image")
+    assert all(not file.name.startswith(".") for file in open_movie(in_situ).files)
 
 
 def test_a_folder_of_hours_minutes_and_seconds_is_one_movie_with_time(in_situ):

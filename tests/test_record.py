@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import subprocess
 
 import pandas as pd
 import pytest
@@ -84,6 +85,18 @@ def test_a_result_outside_of_a_checkout_and_a_run_says_that_it_knows_no_origin(t
         provenance.git_state.cache_clear()
     origin = json.loads((tmp_path / "figures" / "t.json").read_text())
     assert origin["git_commit"] is None and origin["profile"] is None
+
+
+def test_an_installed_temlib_does_not_take_the_checkout_around_it_for_its_own(tmp_path, monkeypatch):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    about = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "-C", str(tmp_path), *about, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
+    (tmp_path / "venv").mkdir()
+    for root, known in ((tmp_path / "venv", False), (tmp_path, True)):
+        monkeypatch.setattr(provenance, "ROOT", root)
+        provenance.git_state.cache_clear()
+        assert (provenance.git_state()[0] is not None) == known
+    provenance.git_state.cache_clear()
 
 
 def test_a_figure_that_cannot_be_drawn_leaves_nothing(run_dir, table):

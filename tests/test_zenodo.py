@@ -175,6 +175,14 @@ def test_an_archive_is_unpacked_into_a_folder_of_its_name(suffix, zenodo, tmp_pa
     assert not (tmp_path / ".partial").exists()
 
 
+def test_what_an_archive_of_another_version_became_is_replaced(zenodo, tmp_path):
+    zenodo.publish({"Ni.zip": zip_of({"0000.tif": b"first", "old.tif": b"gone"})})
+    fetch(tmp_path, base_url=zenodo.base_url, progress=False)
+    zenodo.publish({"Ni.zip": zip_of({"0000.tif": b"second"})})
+    fetch(tmp_path, base_url=zenodo.base_url, progress=False)
+    assert everything_in(tmp_path / "Ni") == ["0000.tif"] and (tmp_path / "Ni" / "0000.tif").read_bytes() == b"second"
+
+
 def test_two_archives_of_one_stem_do_not_share_a_folder(zenodo, tmp_path):
     zenodo.publish({"Ni.zip": zip_of({"a.tif": b"1"}), "Ni.tar": tar_of([(tarfile.TarInfo("b.tif"), b"2")], "w")})
     paths = fetch(tmp_path, base_url=zenodo.base_url, progress=False)
