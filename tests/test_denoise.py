@@ -121,8 +121,8 @@ def test_the_dose_is_that_of_the_film_without_what_clipping_adds(tmp_path):
     right = Network("right", {"stride_px": 4, "halo_px": 4}, lambda frames: transmission[None, None].copy(), "CPU")
     rng = np.random.default_rng(0)
     counts = np.stack([expose(transmission, dose_e_per_px=1.5, camera=ONEVIEW_BIN8, rng=rng) for _ in range(3)])
-    made = signal(counts.astype(np.float32) / ONEVIEW_BIN8.counts_per_e)
-    made["metadata"] = {"General": {}, "Signal": {"signal_type": "", "quantity": "Electrons"}}
+    electrons = counts.astype(np.float32) / ONEVIEW_BIN8.counts_per_e
+    made = signal(electrons, Signal={"signal_type": "", "quantity": "Electrons"})
     rsciio.hspy.file_writer(str(tmp_path / "run.hspy"), made)
     record = denoise_file(tmp_path / "run.hspy", right, tmp_path / "out")
     assert record["dose_e_per_px_per_image"] == pytest.approx(1.5, rel=0.08)
