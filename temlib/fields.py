@@ -91,6 +91,13 @@ def _parse(path):
                 f"{path} gives {several.idxmax()} {several.max()} values of {name}: a field of view has one. "
                 "Use one value in all of its rows, or another field name."
             )
+    for name in ("hde", "lde"):
+        several = fields.groupby(name, sort=False)["field"].unique()
+        if (shared := several[several.str.len() > 1]).size:
+            raise TemlibError(
+                f"{path} lists {Path(shared.index[0]).name} under {' and '.join(shared.iloc[0][:2])}: a frame belongs "
+                "to one field, or what is learnt from would be judged on. Keep one of these rows."
+            )
     return fields
 
 

@@ -169,6 +169,22 @@ def align(hde, drift_px):
     return shift(hde, -np.asarray(drift_px), order=3, mode="nearest")
 
 
+def authors_scale(pair, mode):
+    """The authors' HDE image of a set, beside the LDE frame in corrected mode, on the scale of its own extremes.
+
+    These are taken before it is moved: between two pixels, of a hit on one of them half is left.
+
+    Returns
+    -------
+    scaled : ndarray of shape (M, N)
+    lowest_e, range_e : float
+        Of that scale [e- per HDE pixel].
+    """
+    image = pair["hde_faithful"]
+    scaled = min_max_scale(image)
+    return align(scaled, pair["drift_px"]) if mode == "corrected" else scaled, image.min(), np.ptp(image)
+
+
 def network_input(lde, background_e, mode):
     """An LDE frame as the network of a mode wants it; (M, N) to (M, N).
 

@@ -236,14 +236,13 @@ def _error_by_transmission(image, truth):
     return pd.DataFrame({"transmission": middles, "error_sum": sums, "pixels": pixels})
 
 
-def summarise(scores, *, seed):
-    """One row a trial and method: nRMSE, PSNR and SSIM with 95 % bootstrap intervals over fields.
+def summarise(scores):
+    """One row a trial and method: nRMSE, PSNR and SSIM with 95 % intervals over fields.
 
     Parameters
     ----------
     scores : pandas.DataFrame
         Of `judge`, with the columns of `TRIAL`.
-    seed : int
 
     Returns
     -------
@@ -254,16 +253,16 @@ def summarise(scores, *, seed):
         row = dict(zip([*TRIAL, "method"], key, strict=True)) | {"parameter": group["parameter"].iloc[0]}
         error, variance = group["mse"].to_numpy(), group["variance"].to_numpy()
         row["nrmse"] = np.sqrt(error.sum() / variance.sum())
-        row["nrmse_low"], row["nrmse_high"] = np.sqrt(quality_tables.ratio_interval(error, variance, seed=seed))
+        row["nrmse_low"], row["nrmse_high"] = np.sqrt(quality_tables.ratio_interval(error, variance))
         for name, stem, unit in (("psnr_affine_db", "psnr", "_db"), ("ssim", "ssim", "")):
             values = group[name].to_numpy()
-            low, high = quality_tables.ratio_interval(values, np.ones(len(values)), seed=seed)
+            low, high = quality_tables.ratio_interval(values, np.ones(len(values)))
             row |= {f"{stem}{unit}": values.mean(), f"{stem}_low{unit}": low, f"{stem}_high{unit}": high}
         rows.append(row | {"n_fields": len(group)})
     return pd.DataFrame(rows)
 
 
-def gains(scores, against, *, seed):
+def gains(scores, against):
     """By how much every network beats a reference, trial by trial.
 
     Parameters
@@ -272,7 +271,6 @@ def gains(scores, against, *, seed):
         As for `summarise`.
     against : sequence of str
         Methods of which the one with the lowest nRMSE on the very frames of a trial is the reference.
-    seed : int
 
     Returns
     -------
@@ -286,7 +284,7 @@ def gains(scores, against, *, seed):
         for network in networks:
             chosen = trial[trial["method"].isin([network, *against])]
             chosen = chosen.assign(method=chosen["method"].replace(network, "output"))
-            found = quality_tables.gains(chosen, list(against), seed=seed).iloc[:1]
+            found = quality_tables.gains(chosen, list(against)).iloc[:1]
             found = found.drop(columns=["material", "filter_nrmse", "output_nrmse"])
             tables.append(found.assign(network=network, **dict(zip(TRIAL, key, strict=True))))
     columns = [*TRIAL, "network", "best_filter", "gain_db", "gain_low_db", "gain_high_db", "verdict"]

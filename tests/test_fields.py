@@ -328,6 +328,7 @@ def test_a_written_table_reads_back_from_another_folder(tmp_path):
         ({"lde": ["0001.tif", "0001.tif", "0004.tif"]}, "lists 0001.tif twice in 007"),
         ({"split": ["train", "val", "val"]}, "gives 007 2 values of split"),
         ({"hde": ["0000.tif", "0003.tif", "0003.tif"]}, "gives 007 2 values of hde"),
+        ({"hde": ["0000.tif", "0000.tif", "0000.tif"]}, "lists 0000.tif under 007 and NA"),
         ({"split": ["train", "train", "test"]}, "puts NA into 'test'"),
         ({"exposure_s": ["0.5", "long", "1"]}, "gives exposure_s = 'long' for 007"),
         ({"exposure_s": ["0.5", "-1", "1"]}, "gives exposure_s = '-1' for 007"),

@@ -30,7 +30,7 @@ def frames_sheet(examples):
 
 
 def drift(table):
-    """Error of the drift found against the field's own bound, one point a field and direction."""
+    """Error of the drift found against the field's own bound, one point a field."""
     figure, axes = plt.subplots(figsize=(COLUMN_WIDTH_IN, 2.8))
     aligned = table[table["aligned"]]
     limit = np.linspace(0, 1, 100)

@@ -14,7 +14,7 @@ STYLES = networks.STYLES | {
     "hde": ("HDE", COLOURS["HDE"], "-"),
     "paper": ("paper's U-Net", COLOURS["HDE"], "--"),
 }
-STRONG, BESIDE = (RAW, "best", "fast", "paper"), (RAW_TWICE, "hde")
+STRONG = RAW, "best", "fast", "paper"
 NONE_AT_MOST = -np.log(0.05)  # upper end of the one-sided 95 % interval of a number of which none came
 BOUND = {"color": "black", "lw": 1.2, "ls": (0, (1, 1)), "label": "bound, one exposure"}
 
