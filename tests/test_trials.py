@@ -137,4 +137,6 @@ def test_a_summary_pools_errors_and_averages_decibels_over_fields():
     row = table.iloc[0]
     assert row["nrmse"] == pytest.approx(np.sqrt(0.004 / 0.08))
     assert row["psnr_db"] == pytest.approx(20.5) and row["n_fields"] == 2
-    assert row["nrmse_low"] == pytest.approx(np.sqrt(0.025)) and row["nrmse_high"] == pytest.approx(np.sqrt(0.075))
+    # of the ratio of 0.05: standard error 0.025, t of one degree of freedom 12.706
+    ends = np.sqrt(0.05 * np.exp([-12.706 / 2, 12.706 / 2]))
+    assert [row["nrmse_low"], row["nrmse_high"]] == pytest.approx(ends, rel=1e-3)
