@@ -9,6 +9,7 @@ Order and flips of an epoch are functions of (seed, epoch, index), because check
 random state. Lightning runs the loop; the pairs lie on the device as buffers of the module.
 """
 
+import hashlib
 import logging
 import time
 import warnings
@@ -182,7 +183,7 @@ class Denoiser(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": left, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint):
-        checkpoint["history"] = self.history
+        checkpoint |= {"history": self.history, "learns_from": self.learns_from}
 
     def on_load_checkpoint(self, checkpoint):
         self.history = checkpoint["history"]
@@ -213,6 +214,14 @@ class _EndOfEpoch(pl.Callback):
             f"epoch {last['epoch']}/{trainer.max_epochs}: training {last['training_loss']:.4f}, "
             f"validation {last['validation_loss']:.4f}, {seconds:.1f} s, {left * seconds / 60:.0f} min left"
         )
+
+
+def _digest(*parts):
+    """What tells arrays and numbers from others."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
 
 
 def load_best(network, checkpoint):
@@ -276,6 +285,7 @@ def fit(
     checkpoint : path or None
         Written after every epoch; `<stem>_best.pt` beside it holds the weights of the epoch
         with the lowest validation loss. None, for a training of a minute: neither is written.
+        One of other arrays, seed, batches or learning rate is replaced, and training starts anew.
     epochs : int
     seed : int
     batch_size : int
@@ -319,18 +329,22 @@ def fit(
     options["settled_from"] = epochs - settle_epochs if settle_epochs else None
     options["falling"] = falling_epochs / max(epochs, 1)
     denoiser = Denoiser(network, training, validation, seed=seed, **options)
+    denoiser.learns_from = _digest(*training, *validation, seed, batch_size, learning_rate)
     begun = checkpoint is not None and checkpoint.is_file()
     if begun:
         try:
             stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
-            done = len(stored["history"])
+            done, learnt_from = len(stored["history"]), stored["learns_from"]
         except Exception as error:  # torch raises whatever the damaged bytes lead it to
             raise ModelFileError(
                 f"{checkpoint.name} is damaged ({type(error).__name__}): delete it, and training "
                 "starts from the beginning."
             ) from error
-        report(f"going on after epoch {done} of {epochs}")
-        if done >= epochs:
+        if begun := learnt_from == denoiser.learns_from:
+            report(f"going on after epoch {done} of {epochs}")
+        else:
+            report(f"{checkpoint.name} learnt from other frames, or in another way: training starts anew")
+        if begun and done >= epochs:
             denoiser.load_state_dict(stored["state_dict"])
             network.load_state_dict(denoiser.kept.state_dict())
             return stored["history"]

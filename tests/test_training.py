@@ -118,6 +118,18 @@ def test_a_finished_training_gives_its_history_and_weights_again(tmp_path):
     assert torch.equal(network.weight, again.weight)
 
 
+def test_a_checkpoint_of_other_frames_is_not_gone_on_with(tmp_path):
+    told, others = [], pairs(4)
+    others[0][0, 0, 0, 0] += 1
+    options = OPTIONS | {"report": told.append}
+    fit(small_network(), pairs(4), pairs(), tmp_path / "a.ckpt", epochs=2, **options)
+    network, anew = small_network(), small_network()
+    fit(network, others, pairs(), tmp_path / "a.ckpt", epochs=2, **options)
+    assert sum("starts anew" in line for line in told) == 1
+    fit(anew, others, pairs(), tmp_path / "b.ckpt", epochs=2, **options)
+    assert torch.equal(network.weight, anew.weight)
+
+
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no zip", bytes(200)])
 def test_a_damaged_checkpoint_is_refused_in_one_sentence(tmp_path, damage):
     (tmp_path / "a.ckpt").write_bytes(damage)
