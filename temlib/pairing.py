@@ -98,7 +98,11 @@ def pair(members):
         if paired := _by_same_name(members):
             return paired[0], refusals + paired[1]
     by_name = sorted(members, key=lambda r: (natural(r.key), r.role != "hde", r.path.name))
-    sets, alone = _by_order(by_name, _breaks(by_name))
+    breaks = _breaks(by_name)
+    sets, alone = _by_order(by_name, breaks or [False] * len(by_name))
+    if breaks is None:
+        sets, doubtful = _split_off_doubtful(sets)
+        alone += doubtful
     if alone and all(r.recorded_at for r in members):
         by_time = sorted(members, key=lambda r: r.recorded_at)
         if by_time != by_name:
@@ -176,14 +180,26 @@ def _usual_number(members):
 
 
 def _breaks(members):
-    """Whether a number is missing before each file, in a folder that is numbered one by one.
+    """Whether a number is missing before each file, in a folder that is numbered one by one; else None.
 
     After a gap nothing says that the HDE frame before it belongs to the LDE frames behind it.
     """
     numbers = [int((re.findall(r"\d+", r.key) or [-1])[-1]) for r in members]
     steps = [later - earlier for earlier, later in pairwise(numbers)]
     one_by_one = steps.count(1) >= 2 / 3 * len(steps)
-    return [False] + [one_by_one and step > 1 for step in steps]
+    return [False] + [step > 1 for step in steps] if one_by_one else None
+
+
+def _split_off_doubtful(sets):
+    """Without the sets of more LDE frames than others have, where no numbers tell of an HDE frame that is missing."""
+    fewest = min((len(s.ldes) for s in sets), default=0)
+    doubtful = [s for s in sets if len(s.ldes) > fewest]
+    refusals = [
+        f"{_place(s.hde)} is followed by {len(s.ldes)} LDE frames, others by {fewest}: an HDE frame may be missing "
+        f"between them. {DO_LIST}"
+        for s in doubtful
+    ]
+    return [s for s in sets if s not in doubtful], refusals
 
 
 def check_sizes(hde, *ldes):

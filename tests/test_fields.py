@@ -181,6 +181,16 @@ def test_a_missing_hde_frame_does_not_lend_its_lde_frames_to_another_set(tmp_pat
     assert len(refusals) == 2 and all("has no HDE frame before it" in sentence for sentence in refusals)
 
 
+def test_a_missing_hde_frame_is_noticed_where_files_are_named_by_their_time(tmp_path):
+    for time in ("120000", "120200"):
+        put(tmp_path / f"{time}.tif", HDE)
+    for time in ("120007", "120009", "120107", "120109", "120207", "120209"):  # that of 120100 is missing
+        put(tmp_path / f"{time}.tif", LDE)
+    fields, refusals = index_folder(tmp_path)
+    assert pairs(fields) == [("120200.tif", "120207.tif"), ("120200.tif", "120209.tif")]
+    assert len(refusals) == 1 and "120000.tif is followed by 4 LDE frames, others by 2" in refusals[0]
+
+
 def test_an_hde_frame_without_lde_frames_is_refused(tmp_path):
     authors_layout(tmp_path, 2)
     put(tmp_path / "0006.tif", HDE)
