@@ -110,6 +110,8 @@ def lead(comparison, data):
             f"the paper says with it: that holds {holds} times and differs {against + lost} times"
         )
         text += f", {lost} of them because what the paper measured cannot be measured here." if lost else "."
+    if data == DATA["simulated"]:
+        text += " Exposures, doses, contrasts and where particles lie hold because the simulation was given them."
     return text
 
 

@@ -69,6 +69,7 @@ def lost_particle(run_dir):
 def test_a_lost_particle_counts_among_what_differs(lost_particle):
     # the MAE of Ni holds; the diameter and the edge in the output, and the change of the diameter, do not
     page = page_of(lost_particle)
+    assert "because the simulation was given them" in page
     assert "holds 1 times and differs 3 times, 3 of them because what the paper measured cannot be measured" in page
 
 
