@@ -191,11 +191,12 @@ def _breaks(members):
 
 
 def _split_off_doubtful(sets):
-    """Without the sets of more LDE frames than others have, where no numbers tell of an HDE frame that is missing."""
-    fewest = min((len(s.ldes) for s in sets), default=0)
-    doubtful = [s for s in sets if len(s.ldes) > fewest]
+    """Without the sets of more LDE frames than is usual, where no numbers tell of an HDE frame that is missing."""
+    counted = Counter(len(s.ldes) for s in sets)
+    usual = max(counted, key=lambda length: (counted[length], -length), default=0)
+    doubtful = [s for s in sets if len(s.ldes) > usual]
     refusals = [
-        f"{_place(s.hde)} is followed by {len(s.ldes)} LDE frames, others by {fewest}: an HDE frame may be missing "
+        f"{_place(s.hde)} is followed by {len(s.ldes)} LDE frames, most by {usual}: an HDE frame may be missing "
         f"between them. {DO_LIST}"
         for s in doubtful
     ]

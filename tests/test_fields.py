@@ -188,7 +188,16 @@ def test_a_missing_hde_frame_is_noticed_where_files_are_named_by_their_time(tmp_
         put(tmp_path / f"{time}.tif", LDE)
     fields, refusals = index_folder(tmp_path)
     assert pairs(fields) == [("120200.tif", "120207.tif"), ("120200.tif", "120209.tif")]
-    assert len(refusals) == 1 and "120000.tif is followed by 4 LDE frames, others by 2" in refusals[0]
+    assert len(refusals) == 1 and "120000.tif is followed by 4 LDE frames, most by 2" in refusals[0]
+
+
+def test_a_set_that_lacks_an_lde_frame_does_not_make_the_others_doubtful(tmp_path):
+    for time in ("120000", "120100", "120200"):
+        put(tmp_path / f"{time}.tif", HDE)
+    for time in ("120007", "120009", "120107", "120109", "120207"):
+        put(tmp_path / f"{time}.tif", LDE)
+    fields, refusals = index_folder(tmp_path)
+    assert len(fields) == 5 and refusals == []
 
 
 def test_an_hde_frame_without_lde_frames_is_refused(tmp_path):
