@@ -169,6 +169,11 @@ def elsewhere(curves, sizes):
     axes[2].axvline(0, color="0.8", lw=0.7, zorder=1)
     axes[2].set_yticks(range(len(methods)), methods, fontsize="x-small")
     axes[2].invert_yaxis()
+    if not np.isfinite(sizes["bias_nm"]).any():
+        axes[2].text(
+            0.5, 0.5, "too few particles\nfor a bias", ha="center", backgroundcolor="white", transform=axes[2].transAxes
+        )
+        axes[2].set_xticks([])
     axes[2].set_xlabel("diameter: bias and spread (nm)")
     axes[2].legend(fontsize="x-small", loc="lower center", bbox_to_anchor=(0.5, 1.0))
     _legend(figure, axes[0])
