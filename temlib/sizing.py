@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import least_squares
 from scipy.special import ndtr
 
 from temlib.camera import (
@@ -31,9 +32,9 @@ BLURS_PX = 0.1, 8.0  # of a fit
 FARTHEST = 0.5  # that the centre of a sphere moves in a fit, in diameters that it starts with
 LARGEST = 1.7  # factor by which its diameter changes
 SMALL_E = 0.01  # step of the derivative of what a pixel reads [e-/px]
-MOST_STEPS, MOST_TRIES, LEAST_DAMPING = 40, 6, 1e-3  # of a fit
+MOST_STEPS, MOST_WEIGHTS = 40, 5  # of a fit, and how often its pixels are weighed anew
 LEAST_STRENGTH = 1e-9  # of a combination of parameters, all scaled to 1 alone, of which the image says anything
-ENOUGH = 1e-2  # of chi^2, that a step gains a parameter; one standard deviation is 1
+ENOUGH = 0.1, 3e-3  # of chi^2, that a step gains a parameter, and that it gains when pixels are weighed anew
 
 
 @dataclass(frozen=True)
@@ -89,14 +90,34 @@ def bound(spheres, film, shape, camera, *, free=SPHERE + FILM, blur_px=0.0):
     seen in steps of half a pixel (STEPS): finer ones would lower the bound by up to a tenth.
     """
     packed = _Packed(spheres, film, blur_px, free)
-    electrons, slopes = packed.image(shape)
-    return packed.deviations(fisher_information(slopes, electrons, for_sums(camera)))
+    return packed.deviations(packed.information(shape, camera))
+
+
+def gap_bound(pair, others, film, shape, camera):
+    """The same of the gap from rim to rim between two spheres [px], all of SPHERE and FILM unknown.
+
+    Parameters
+    ----------
+    pair, others : array of shape (2, 4) and (K, 4)
+        SPHERE of each.
+    film, shape, camera
+        As for `bound`.
+
+    Returns
+    -------
+    float
+    """
+    packed = _Packed(np.vstack([pair, others]), film, 0.0, SPHERE + FILM)
+    apart = np.subtract(*np.asarray(pair)[:, :2])
+    along = apart / np.hypot(*apart)
+    gap = np.concatenate([along, [-0.5, 0], -along, [-0.5, 0], np.zeros(len(packed.values()) - 8)])
+    return float(packed.spread(packed.information(shape, camera), gap[None])[0])
 
 
 def fit(
     image, spheres, film, *, camera=None, clipped=False, exposures=1, free=SPHERE + FILM, blur_px=0.0, ignored=None
 ):
-    """Fit spheres and film to an image by least squares.
+    """Fit spheres and film to an image by least squares, with weights that follow from what was fitted before.
 
     Of the camera's likelihood means and variances are taken, those of clipped pixels and of segments, and not its
     whole shape: that would tell 0.5 % more at 5 e-/px, 2 % at 1.5, and break where a pulse is not as assumed.
@@ -132,55 +153,49 @@ def fit(
     segment_px = camera.segment_width_px if camera else 1
     weight = np.ones(image.shape) if ignored is None else ~ignored * 1.0
 
-    def around(values):
-        """Residuals, and derivatives of the image by the free ones, in standard deviations; and these."""
-        electrons, slopes = packed.image(image.shape, values)
-        mean, own, shared = _read(electrons, *how)
-        noise = np.where(weight, own, 1.0), shared * weight
+    def read(values):
+        """What the pixels read on average, and their own and shared noise."""
+        return _read(packed.expected(image.shape, values), *how)
+
+    def left(values, *noise):
+        """Residuals in standard deviations."""
+        return whitened((read(values)[0] - image) * weight, *noise, segment_px).ravel()
+
+    def slopes(values, *noise):
+        """Their derivatives by the free ones."""
+        electrons, found = packed.image(image.shape, values)
         if clipped:
             up, down = (_read(electrons + side * SMALL_E, *how)[0] for side in (1, -1))
-            slopes *= (up - down) / (2 * SMALL_E)
-        left = whitened((image - mean) * weight, *noise, segment_px).ravel()
-        return left, whitened(slopes * weight, *noise, segment_px).reshape(len(slopes), -1), noise
+            found *= (up - down) / (2 * SMALL_E)
+        return whitened(found * weight, *noise, segment_px).reshape(len(found), -1).T
 
-    values, damping = packed.within(packed.values()), 0.0
-    for _ in range(MOST_STEPS):
-        left, slopes, noise = around(values)
-
-        def chi2(values, noise=tuple(noise)):
-            mean = _read(packed.expected(image.shape, values), *how)[0]
-            return np.sum(whitened((image - mean) * weight, *noise, segment_px) ** 2)
-
-        values, damping, gain = _damped_step(packed, values, slopes, left, damping, chi2)
-        if gain < ENOUGH * len(values) * (1 if camera else left @ left / left.size):
+    values = packed.within(packed.values())
+    enough, enough_anew = (gain * len(values) for gain in ENOUGH)  # without a camera they are weighed once
+    how_to_search = {
+        "jac": slopes,
+        "bounds": (packed.least, packed.most),
+        "method": "dogbox",
+        "ftol": (enough if camera else enough_anew) / image.size,  # as chi^2 is about the number of pixels
+        "x_scale": packed.steps,
+        "max_nfev": MOST_STEPS,
+    }
+    for _ in range(MOST_WEIGHTS):
+        _, own, shared = read(values)
+        noise = np.where(weight, own, 1.0), shared * weight
+        found = least_squares(left, values, args=noise, **how_to_search)
+        moved = found.jac @ (found.x - values)
+        values = found.x
+        if not camera or moved @ moved < enough_anew:
             break
     packed.put(values)
-    left, slopes, noise = around(values)
-    information, total, degrees = slopes @ slopes.T, float(left @ left), weight.sum() - len(values)
+    information, total, degrees = found.jac.T @ found.jac, 2 * found.cost, weight.sum() - len(values)
     if not camera:
         information /= max(total / degrees, np.finfo(float).tiny)
-        return Fit(*packed.unpacked(), packed.deviations(information, values), 1.0, total)
+        return Fit(*packed.unpacked(), packed.deviations(information, found.active_mask), 1.0, total)
     mean, own, shared = _read(packed.expected(image.shape), camera, clipped, exposures)
     misfit = np.sum(weight * (image - mean) ** 2 / (own + shared**2)) / degrees
     deviance = total + log_determinant(*noise, segment_px)
-    return Fit(*packed.unpacked(), packed.deviations(information, values), float(misfit), deviance)
-
-
-def _damped_step(packed, values, slopes, left, damping, chi2):
-    """One step of Levenberg and Marquardt within the limits: values, the damping that served, what chi^2 lost."""
-    slopes = slopes * packed.steps[:, None]
-    if not np.isfinite(slopes).all():
-        return values, damping, 0.0
-    downhill, before = slopes @ left, left @ left
-    free = ((values > packed.least) | (downhill > 0)) & ((values < packed.most) | (downhill < 0))
-    information, downhill = slopes @ slopes.T * np.outer(free, free), downhill * free
-    scale = np.diag(np.diag(information) + np.finfo(float).tiny)
-    for tried in (damping / 10, *max(damping, LEAST_DAMPING) * 10.0 ** np.arange(MOST_TRIES)):
-        step, *_ = np.linalg.lstsq(information + tried * scale, downhill)
-        there = packed.within(values + packed.steps * step)
-        if (gain := before - chi2(there)) >= 0:
-            return there, tried, gain
-    return values, tried, 0.0
+    return Fit(*packed.unpacked(), packed.deviations(information, found.active_mask), float(misfit), deviance)
 
 
 class _Packed:
@@ -246,24 +261,33 @@ class _Packed:
             found[-1] = np.tensordot(film, light, 1) * (wide - narrow) / (2 * step)
         return np.tensordot(film, found[-4:-1], 1), found[self.free]
 
-    def deviations(self, information, values=None):
+    def information(self, shape, camera):
+        """Fisher information on the free ones, of one exposure."""
+        electrons, slopes = self.image(shape)
+        return fisher_information(slopes, electrons, for_sums(camera))
+
+    def deviations(self, information, at_limit=False):
         """Standard deviations (K, 4) from the information on the free ones; infinite where there is none.
 
-        Where they end at a limit, too, if values are given.
+        And where they ended at a limit, if it is told which did.
         """
+        each = self.spread(information, np.eye(len(information)))
+        everything = np.zeros(len(self.all))
+        everything[self.free] = np.where(at_limit, np.inf, each)
+        return everything[:-4].reshape(-1, 4)
+
+    def spread(self, information, combinations):
+        """Standard deviations of linear combinations (Q, P) of the free ones; infinite where the image is silent."""
         scaled = information * np.outer(self.steps, self.steps)
         size = np.sqrt(np.diag(scaled))
         known = size > 0
         size = np.where(known, size, 1.0)
         strength, direction = np.linalg.eigh(scaled / np.outer(size, size) + np.diag(~known * 1.0))
         sure = strength > LEAST_STRENGTH
-        variance = np.sum(direction[:, sure] ** 2 / strength[sure], axis=1)
-        unknown = ~known | (np.sum(direction[:, ~sure] ** 2, axis=1) > LEAST_STRENGTH)
-        if values is not None:
-            unknown |= (values <= self.least) | (values >= self.most)
-        everything = np.zeros(len(self.all))
-        everything[self.free] = np.where(unknown, np.inf, np.sqrt(variance) / size * self.steps)
-        return everything[:-4].reshape(-1, 4)
+        parts = (combinations * self.steps / size @ direction) ** 2
+        variance = np.sum(parts[:, sure] / strength[sure], axis=1)
+        silent = np.sum(parts[:, ~sure], axis=1) > LEAST_STRENGTH * parts.sum(axis=1)
+        return np.where(silent | combinations[:, ~known].any(axis=1), np.inf, np.sqrt(variance))
 
 
 def _read(mean_e, camera, clipped, exposures):
