@@ -237,10 +237,11 @@ def pairs(rows, pixel_size_nm):
     -------
     pandas.DataFrame
         method, field, dose_e_per_px, true gap_nm, true_diameter_nm of the smaller one, told_apart (whether both are
-        found, each as itself), and error_nm of the gap between two that are.
+        found, each as itself), error_nm of the gap between two that are, and its bound_nm, NaN of two of which neither
+        is the other's nearest.
     """
     true = sure(rows[rows["true_diameter_nm"].notna()])
-    columns = ["method", "field", "dose_e_per_px", "gap_nm", "true_diameter_nm", "told_apart", "error_nm"]
+    columns = ["method", "field", "dose_e_per_px", "gap_nm", "true_diameter_nm", "told_apart", "error_nm", "bound_nm"]
     parts = [pd.DataFrame(columns=columns)]
     for (method, field, dose), group in true.groupby(["method", "field", "dose_e_per_px"], sort=False):
         there = group[[f"true_{name}" for name in PLACE]].to_numpy()
@@ -248,9 +249,13 @@ def pairs(rows, pixel_size_nm):
         gap_nm, found_nm = gaps(there, there, pixel_size_nm), gaps(measured, measured, pixel_size_nm)
         one, other = np.triu_indices(len(group), 1)
         near = (gap_nm[one, other] >= GAPS_NM[0]) & (gap_nm[one, other] <= GAPS_NM[-1])
-        gap_nm, found_nm = gap_nm[one, other][near], found_nm[one, other][near]
+        one, other = one[near], other[near]
+        gap_nm, found_nm = gap_nm[one, other], found_nm[one, other]
+        nearest_nm, bound_nm = group[["true_gap_nm", "true_gap_bound_nm"]].to_numpy().T
+        of = np.where(np.isclose(nearest_nm[one], gap_nm), one, other)
         told = {"method": method, "field": field, "dose_e_per_px": dose, "gap_nm": gap_nm}
-        told["true_diameter_nm"] = np.minimum(there[one, 2], there[other, 2])[near]
+        told["true_diameter_nm"] = np.minimum(there[one, 2], there[other, 2])
+        told["bound_nm"] = np.where(np.isclose(nearest_nm[of], gap_nm), bound_nm[of], np.nan)
         parts.append(pd.DataFrame(told | {"told_apart": np.isfinite(found_nm), "error_nm": found_nm - gap_nm}))
     return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
 
@@ -269,7 +274,7 @@ def quantities(rows, *, pixel_size_nm):
         A row an error: method, field, dose_e_per_px, material, true_diameter_nm (of neighbours the smaller one's),
         quantity and error_nm, signed. Of lone particles the diameter, the centre (along rows and along columns) and
         the edge, which is sharp in truth, so its whole width; of neighbours the gap from rim to rim. With bound_nm of
-        the first two, NaN of the others.
+        all but the edge.
     """
     lone = alone(sure(rows[rows["kind"] == "matched"]))
     told = [("diameter", lone["error_nm"], lone["true_bound_nm"]), ("edge", lone["edge_width_nm"], np.nan)]
@@ -279,7 +284,7 @@ def quantities(rows, *, pixel_size_nm):
     columns = ["method", "field", "dose_e_per_px", "material", "true_diameter_nm"]
     parts = [lone[columns].assign(quantity=name, error_nm=error_nm, bound_nm=nm) for name, error_nm, nm in told]
     near = pairs(rows, pixel_size_nm).merge(rows[["field", "material"]].drop_duplicates("field"), on="field")
-    parts.append(near[[*columns, "error_nm"]].assign(quantity="gap", bound_nm=np.nan))
+    parts.append(near[[*columns, "error_nm", "bound_nm"]].assign(quantity="gap"))
     return pd.concat(parts, ignore_index=True).dropna(subset="error_nm").astype({"error_nm": float})
 
 

@@ -30,7 +30,7 @@ TRIAL = ["specimen", "material", "index", "dose_e_per_px"]  # what one trial is
 TUNING_FROM = 10_000  # number of the first field that filters are tuned on
 EMPTY_LIKE = "silicate"  # what the filters expect on an empty film
 TRUTH = ["row_px", "col_px", "diameter_nm", "shape", "transmission", "gap_nm", "at_border", "d_prime"]
-TRUTH += ["bound_nm", "centre_bound_nm"]
+TRUTH += ["bound_nm", "centre_bound_nm", "gap_bound_nm"]
 
 
 def methods(networks, filtered, *, finder, pixel_size_nm):

@@ -39,3 +39,13 @@ def test_the_centre_is_known_as_well_as_along_both_axes():
     along = sizing.bound([[30.0, 32, 30, absorption]], [5.0, 0, 0], (60, 64), ONEVIEW_BIN8)[0, :2] * 3
     # a segment's offset is shared along rows, so the two are not alike
     assert told["centre_bound_nm"][0] == pytest.approx(np.sqrt(np.mean(along**2)), rel=0.03)
+
+
+def test_the_gap_between_two_that_do_not_touch_is_known_as_well_as_their_places_and_sizes():
+    truth = particles((60.0, 40.0, 90.0), (60.0, 80.0, 90.0), (60.0, 150.0, 90.0))  # 30 and 120 nm between them
+    told = with_limits(truth, (128, 192), dose_e_per_px=5.0, pixel_size_nm=3.0)
+    absorption = np.log(2) / 30  # transmission 0.5 through 30 px
+    _, along, diameter, _ = sizing.bound([[30.0, 40, 30, absorption]], [5.0, 0, 0], (60, 96), ONEVIEW_BIN8)[0] * 3
+    # of the centres' distance that of both, of half of two diameters that of half of each
+    assert told["gap_bound_nm"][0] == pytest.approx(np.sqrt(2 * along**2 + diameter**2 / 2), rel=0.05)
+    assert told["gap_bound_nm"].isna().tolist() == [False, False, True]

@@ -18,6 +18,7 @@ def matched(errors_nm, bound_nm=2.0, **columns):
         "material": "FeNi",
     }
     told |= {"true_d_prime": 7.0, "true_at_border": False, "true_gap_nm": np.inf, "significant": True}
+    told |= {"true_gap_bound_nm": np.nan}
     told |= {"diameter_error_any_shape_nm": 2.0, "misfit": 1.0} | columns
     return pd.DataFrame({"error_nm": errors_nm} | told)
 
@@ -203,6 +204,15 @@ def test_the_gap_between_two_found_neighbours_is_off_by_what_their_places_and_si
     # true: 40 px = 120 nm apart, diameters of 100 nm; found 1 px = 3 nm farther apart and 4 nm smaller: 7 nm too wide
     table = size_tables.quantities(matched([-4.0] * 3, **PAIR, **FOUND), pixel_size_nm=3.0)
     assert table.loc[table["quantity"] == "gap", "error_nm"].tolist() == [7]
+
+
+def test_the_bound_of_a_gap_is_that_of_the_one_whose_nearest_neighbour_is_meant():
+    # a row of three: 100 nm across, with 20 and 26 nm between them; the middle one's nearest is the first
+    columns = [40 * np.array([0, 1, 2.05]) + 10, 10.0, np.array([20.0, 20, 26])]
+    places = dict(zip(("true_row_px", "true_col_px", "true_gap_nm"), columns, strict=True)) | FOUND
+    rows = matched([0.0] * 3, **places, true_gap_bound_nm=[1.0, 1, 2])
+    table = size_tables.pairs(rows, 3.0)
+    assert table["gap_nm"].tolist() == pytest.approx([20, 26]) and table["bound_nm"].tolist() == [1, 2]
 
 
 def test_diameters_are_of_those_that_are_alone():
