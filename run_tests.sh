@@ -5,4 +5,5 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$here"
 "$python" -m ruff check .
 "$python" -m ruff format --check .
-exec "$python" -m pytest "$@"
+# two workers, each with whole files; the longest of them is sorted to the front by tests/conftest.py
+exec "$python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -1,5 +1,7 @@
+import fcntl
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,19 @@ from temlib.networks import Network
 # which is more than half of its start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+
+def pytest_collection_modifyitems(items):
+    """The smoke run first: it takes longest, and the other worker of `run_tests.sh` does the rest meanwhile."""
+    items.sort(key=lambda item: item.path.name != "test_smoke.py")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """A test that is marked `alone` waits until the other worker's is over, and that worker for it."""
+    with open(Path(__file__)) as held:
+        fcntl.flock(held, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+        return (yield)
 
 
 @pytest.fixture(scope="session")

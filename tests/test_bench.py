@@ -91,6 +91,7 @@ def test_what_is_timed_takes_counts_to_electrons(shape):
     assert list(parts) == list(bench.PARTS)
 
 
+@pytest.mark.alone
 def test_the_parts_are_those_of_the_network_and_of_what_is_around_it():
     def run(frames):
         time.sleep(0.02)

@@ -6,6 +6,7 @@ import pytest
 
 from temlib.replay import kept_up, replay, replay_table
 
+pytestmark = pytest.mark.alone
 MOVIE = np.zeros((3, 4, 6), np.uint16)
 SECONDS = 5
 
