@@ -32,8 +32,8 @@ def with_limits(truth, shape, *, dose_e_per_px, pixel_size_nm, camera=ONEVIEW_BI
         With gap_nm to the nearest rim (inf if there is none), at_border, d_prime (`camera.detectability` beside near
         neighbours, in whole segments, as `measure` tells it of what it finds), and bound_nm and centre_bound_nm, the
         least standard deviations of an unbiased diameter, and of a centre along one axis, with all of
-        `sphere_images.SPHERE` and `FILM` unknown, beside these, edges sharp, and gap_bound_nm, that of gap_nm, NaN of
-        more than PAIR_NM. Whatever the shape, all are of a sphere.
+        `sphere_images.SPHERE` and `FILM` unknown, beside these, edges sharp, and gap_bound_nm, that of gap_nm (NaN if
+        it is wider than PAIR_NM). Whatever the shape, all are of a sphere.
     """
     places = truth[["row_px", "col_px", "diameter_nm"]].to_numpy()
     apart_nm = gaps(places, places, pixel_size_nm) + np.diag(np.full(len(truth), np.inf))
@@ -52,10 +52,10 @@ def with_limits(truth, shape, *, dose_e_per_px, pixel_size_nm, camera=ONEVIEW_BI
         bounds_nm.append(sizing.bound(around, film, window, camera)[0, :3] * pixel_size_nm)
         there, gone = (sphere_images.expected(of, film, window, blur_px=BLUR_PX) for of in (around, around[1:]))
         d_primes.append(detectability(gone - there, there, for_sums(camera)))
-        pair = [k, row.argmin()]
         if row.min() > PAIR_NM:
             gap_bounds_nm.append(np.nan)
             continue
+        pair = [k, row.argmin()]
         beside = np.setdiff1d(np.flatnonzero((apart_nm[pair] < NEAR_NM).any(axis=0)), pair)
         around, window = seen([*pair, *beside])
         gap_bounds_nm.append(sizing.gap_bound(around[:2], around[2:], film, window, camera) * pixel_size_nm)

@@ -274,7 +274,7 @@ def quantities(rows, *, pixel_size_nm):
         A row an error: method, field, dose_e_per_px, material, true_diameter_nm (of neighbours the smaller one's),
         quantity and error_nm, signed. Of lone particles the diameter, the centre (along rows and along columns) and
         the edge, which is sharp in truth, so its whole width; of neighbours the gap from rim to rim. With bound_nm of
-        all but the edge.
+        all but the edge, NaN of a gap that has none.
     """
     lone = alone(sure(rows[rows["kind"] == "matched"]))
     told = [("diameter", lone["error_nm"], lone["true_bound_nm"]), ("edge", lone["edge_width_nm"], np.nan)]

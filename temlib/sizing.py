@@ -94,7 +94,7 @@ def bound(spheres, film, shape, camera, *, free=SPHERE + FILM, blur_px=0.0):
 
 
 def gap_bound(pair, others, film, shape, camera):
-    """The same of the gap from rim to rim between two spheres [px], all of SPHERE and FILM unknown.
+    """As `bound`, of the gap from rim to rim between two spheres, all of SPHERE and FILM unknown.
 
     Parameters
     ----------
@@ -106,6 +106,7 @@ def gap_bound(pair, others, film, shape, camera):
     Returns
     -------
     float
+        Standard deviation [px].
     """
     packed = _Packed(np.vstack([pair, others]), film, 0.0, SPHERE + FILM)
     apart = np.subtract(*np.asarray(pair)[:, :2])
@@ -163,11 +164,11 @@ def fit(
 
     def slopes(values, *noise):
         """Their derivatives by the free ones."""
-        electrons, found = packed.image(image.shape, values)
+        electrons, by_values = packed.image(image.shape, values)
         if clipped:
             up, down = (_read(electrons + side * SMALL_E, *how)[0] for side in (1, -1))
-            found *= (up - down) / (2 * SMALL_E)
-        return whitened(found * weight, *noise, segment_px).reshape(len(found), -1).T
+            by_values *= (up - down) / (2 * SMALL_E)
+        return whitened(by_values * weight, *noise, segment_px).reshape(len(by_values), -1).T
 
     values = packed.within(packed.values())
     enough, enough_anew = (gain * len(values) for gain in ENOUGH)  # without a camera they are weighed once
