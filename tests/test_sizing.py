@@ -170,3 +170,14 @@ def test_the_likelihood_of_segments_is_that_of_a_normal_distribution():
     for segment in (slice(0, 5), slice(5, 10), slice(10, 12)):
         covariance[segment, segment] += np.outer(shared[0, segment], shared[0, segment])
     assert log_determinant(variance, shared, 5) == pytest.approx(np.linalg.slogdet(covariance)[1])
+
+
+def test_fits_of_two_that_overlap_know_their_gap_as_well_as_its_bound_says():
+    rng, pair = np.random.default_rng(3), np.array([[24.0, 20, 22, 0.04], [28, 40, 20, 0.04]])
+    shape, film = (48, 64), [20.0, 0, 0]
+    mean = sphere_images.expected(pair, film, shape, blur_px=0.0)
+    counting = Camera(1.0, 1e9, 0.0, 0.0, 32, 0.0, 0.0)
+    found = [sizing.fit(rng.poisson(mean) * 1.0, pair, film, camera=counting).spheres for _ in range(100)]
+    gaps_px = [np.hypot(*(one - other)[:2]) - (one[2] + other[2]) / 2 for one, other in found]
+    bound_px = sizing.gap_bound(pair, np.empty((0, 4)), film, shape, counting)
+    assert np.std(gaps_px) == pytest.approx(bound_px, rel=0.2)  # a standard deviation of 100 is known to 7 %
