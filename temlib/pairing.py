@@ -107,7 +107,8 @@ def pair(members):
         by_time = sorted(members, key=lambda r: r.recorded_at)
         if by_time != by_name:
             in_time, left = _by_order(by_time, [False] * len(by_time))
-            if not left:
+            in_time, doubtful = _split_off_doubtful(in_time)
+            if not left + doubtful:
                 return in_time, refusals
     return sets, refusals + alone
 
@@ -127,6 +128,12 @@ def _by_same_name(members):
             orphans.append(lde)
     if not any(found.ldes for found in sets.values()):
         return None
+    several = all(len(found.ldes) != 1 for found in sets.values())
+    for found in sets.values():
+        longer = [lde for lde in found.ldes if lde.key != found.hde.key]
+        if 0 < len(longer) < len(found.ldes) and not several:  # of "a", or of an "a_2" whose HDE frame is missing
+            found.ldes = [lde for lde in found.ldes if lde not in longer]
+            orphans += longer
     for found in sets.values():
         found.ldes.sort(key=lambda r: natural(r.path.name))
     return _split_off_incomplete(list(sets.values()), orphans, "of the same name")

@@ -115,6 +115,24 @@ def test_time_decides_where_the_order_of_names_makes_no_sets(tmp_path):
     assert pairs(fields) == [("large 1.tif", "small 1.tif"), ("large 2.tif", "small 2.tif")]
 
 
+def test_time_does_not_hide_that_an_hde_frame_is_missing(tmp_path):
+    in_time = ["z HDE", "b", "c", "d", "e", "y HDE", "ya", "yb", "x HDE", "xa", "xb"]  # before d another one was
+    for minute, name in enumerate(in_time):
+        counts = np.random.default_rng(0).integers(1, 999, HDE if "HDE" in name else LDE).astype(np.uint16)
+        file = tmp_path / f"{name.replace(' HDE', '')}.tif"  # by name the first two have no HDE frame
+        tifffile.imwrite(file, counts, datetime=f"2021:02:26 09:{minute:02d}:00")
+    fields, refusals = index_folder(tmp_path)
+    assert refusals and not any(lde in ("d.tif", "e.tif") for _, lde in pairs(fields))
+
+
+def test_an_lde_frame_whose_own_hde_frame_is_missing_is_not_lent_to_a_shorter_name(tmp_path):
+    for name in ("Ni_hde", "Ni_lde", "Ni_2_lde", "Ni_3_hde", "Ni_3_lde"):
+        put(tmp_path / f"{name}.tif", HDE if "hde" in name else LDE)
+    fields, refusals = index_folder(tmp_path)
+    assert set(pairs(fields)) == {("Ni_hde.tif", "Ni_lde.tif"), ("Ni_3_hde.tif", "Ni_3_lde.tif")}
+    assert len(refusals) == 1 and "Ni_2_lde" in refusals[0]
+
+
 def test_material_is_the_parent_folder_and_split_the_folder_that_says_so(tmp_path):
     for place in ("Ni/train", "Ni/Validation", "val/SiC", "HDE and LDE/train/FeNi"):
         authors_layout(tmp_path / place, 1)
