@@ -67,7 +67,8 @@ def measure(raw, denoised, *, pixel_size_nm, camera, clipped, exposures=1, each=
         A row a particle, the surest first: its centre, diameter_nm with its standard error, contrast (1 -
         transmission in the centre), background (the film there [e-/px]), d_prime (see `camera.detectability`), shown
         (the share of its contrast that the denoised image shows: 1 if both agree, less for a bump of the noise),
-        edge_width_nm (from 10 to 90 % of what blurs the edge; known only where it is fitted), the misfit of its
+        edge_width_nm (from 10 to 90 % of what blurs the edge; known only where it is fitted, 0 or infinite where it is
+        sharper or softer than a fit can tell), the misfit of its
         group (see `sizing.Fit`); whether it is touching another one, reaches beyond the frame (at_border), and is
         significant: `seen` of DETECTABLE or more, and not of a standard error as large as itself.
     """
@@ -239,10 +240,16 @@ def _fitted(windows, spheres, *, film, camera, exposures, options):
             "background": fit.film[0],
             "d_prime": d_primes,
             "shown": shown,
-            "edge_width_nm": EDGE_WIDTHS * fit.blur_px if blurred else np.nan,
+            "edge_width_nm": EDGE_WIDTHS * _told_blur_px(fit) if blurred else np.nan,
             "misfit": fit.misfit,
         }
     )
+
+
+def _told_blur_px(fit):
+    """The blur of a fit; 0 or infinite where it ended at a limit."""
+    sharpest, softest = sizing.BLURS_PX
+    return 0.0 if fit.blur_px <= sharpest else np.inf if fit.blur_px >= softest else fit.blur_px
 
 
 def _contrast(spheres):

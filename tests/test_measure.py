@@ -118,6 +118,19 @@ def test_broken_pixels_are_no_part_of_the_specimen():
     assert after["diameter_nm"][0] == pytest.approx(before["diameter_nm"][0], abs=0.5)
 
 
+def test_the_width_of_a_blurred_edge_is_told_from_10_to_90_per_cent():
+    image = sphere_images.expected([[30.0, 34, 28, 0.04]], [1, 0, 0], (60, 72), blur_px=1.5)
+    [row] = measure_denoised(image, pixel_size_nm=3.0).to_dict("records")
+    assert row["edge_width_nm"] == pytest.approx(2.563 * 1.5 * 3.0, rel=0.05)
+
+
+def test_an_edge_that_is_sharper_than_a_fit_can_tell_has_no_width():
+    row, col = np.ogrid[:60, :72]  # seen in points, which are sharper than pixels
+    depth_px = 2 * np.sqrt(np.maximum(14.0**2 - (row - 30) ** 2 - (col - 34) ** 2, 0))
+    [told] = measure_denoised(np.exp(-0.04 * depth_px), pixel_size_nm=3.0).to_dict("records")
+    assert told["edge_width_nm"] == 0
+
+
 def test_without_a_camera_nobody_knows_what_is_significant():
     image = sphere_images.expected(SPHERES[:1], [1, 0, 0], (96, 96), blur_px=0.5)
     [found] = measure_denoised(image, pixel_size_nm=PIXEL_NM).to_dict("records")
