@@ -168,14 +168,14 @@ def _square_pixel_nm(movie):
     """Edge of a pixel [nm], without which there is no diameter."""
     if movie.about.pixel_size_nm is None:
         raise TemlibError(
-            f"{movie.path.name} has no pixel size that can be believed: diameters need one. Export it again with its "
-            "calibration."
+            f"{movie.path.name} has no pixel size that can be believed: diameters need one, so export it again with "
+            "its calibration."
         )
     if movie.about.square_pixel_nm is None:
         rows_nm, cols_nm = movie.about.pixel_size_nm
         raise TemlibError(
             f"{movie.path.name} has pixels of {rows_nm:.4g} nm in rows by {cols_nm:.4g} nm in columns: diameters need "
-            "square ones. Scale the image, or correct its calibration."
+            "square ones, so scale the image or correct its calibration."
         )
     return movie.about.square_pixel_nm
 
@@ -287,7 +287,9 @@ def with_stated_errors(table, fitted_to, *, pixel_size_nm):
     """
     known = pd.read_csv(standard_errors.FILE)
     known = known[known["method" if fitted_to == RAW else "card_sha256"] == fitted_to]
-    table = standard_errors.stated(table, known)
+    if "floor_px" not in known:
+        known = known.assign(floor_px=0.0)  # the study that the file is of did not ask for it
+    table = standard_errors.stated(table, known, pixel_size_nm=pixel_size_nm)
     errors = [standard_errors.ERROR, standard_errors.ANY_SHAPE]
     table[errors] = table[errors].where(table["diameter_nm"] <= SIZES_PX[1] * pixel_size_nm)
     return table

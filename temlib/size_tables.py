@@ -21,6 +21,10 @@ ALONE_NM = 10.0  # a particle whose nearest rim is farther is alone
 SURE_D_PRIME = 6.0  # from which the aims hold
 PLACE = ["row_px", "col_px", "diameter_nm"]
 LEAST = 5  # particles of which a median is told
+# By what the median absolute deviation of 2 to 9 normal numbers is multiplied, so that its mean is that of many, and
+# n / (n - FEWER) of more: Croux and Rousseeuw (1992), Time-efficient algorithms for two highly robust estimators of
+# scale
+OF_FEW, FEWER = np.array([1.196, 1.495, 1.363, 1.206, 1.200, 1.140, 1.129, 1.107]), 0.8
 BOUND_SLACK = 0.9  # of the bound: it leaves out what finer steps of the rim would tell
 
 
@@ -66,9 +70,10 @@ def errors(rows, by, *, seed):
         For each group: n true particles in so many fields, diameter_nm (median) and bound_nm (the spread of errors
         that are as small as the bound of each allows), and, each with the ends _low and _high of its 95 % interval:
         found (share), significant (share, found and significant), bias_nm (median error of those found), spread_nm
-        (median of |error| / 0.6745, one that was not found being infinitely wrong), bias_by_bound and spread_by_bound
-        (the same of error / bound, so particle by particle), coverage (share of |error| within 1.645 standard errors)
-        and coverage_any_shape (the same with those of any shape).
+        (median of |error| / 0.6745, one that was not found being infinitely wrong: it holds the bias, so that a bias
+        alone counts 1.48 times), scatter_nm (that of what the errors of those found differ from their median),
+        bias_by_bound and spread_by_bound (as of error / bound, so particle by particle), coverage (share of |error|
+        within 1.645 standard errors) and coverage_any_shape (the same with those of any shape).
     """
     true = rows[rows["true_diameter_nm"].notna()].reset_index(drop=True)
     table = [dict(zip(by, key, strict=True)) | _errors(group, seed) for key, group in true.groupby(by, sort=False)]
@@ -88,6 +93,7 @@ def _statistics(group):
         "significant": (found * group["significant"].eq(True).fillna(False).astype(bool), np.mean),
         "bias_nm": (error, np.nanmedian),
         "spread_nm": (error, _spread),
+        "scatter_nm": (error, _scatter),
         "bias_by_bound": (relative, np.nanmedian),
         "spread_by_bound": (relative, _spread),
         "coverage": (within, np.nanmean),
@@ -119,8 +125,14 @@ def _spread(errors):
     return float(np.median(np.nan_to_num(np.abs(np.asarray(errors, float)), nan=np.inf))) / NORMAL_MEDIAN
 
 
-def _spread_about_bias(errors):
-    return _spread(errors - np.median(errors))
+def _scatter(errors):
+    """Standard deviation by the median of what errors differ from theirs; also of few it has the right mean."""
+    errors = np.asarray(errors, float)
+    errors = errors[~np.isnan(errors)]
+    n, middle = len(errors), np.median(errors)
+    if np.isinf(middle) or n < 2:
+        return np.inf if n > 1 else np.nan
+    return (OF_FEW[n - 2] if n < len(OF_FEW) + 2 else n / (n - FEWER)) * _spread(errors - middle)
 
 
 def _spread_of_bounds(bounds):
@@ -190,7 +202,8 @@ def smallest(rows, by, shares, *, seed):
     Parameters
     ----------
     rows : pandas.DataFrame
-        Lone particles, with the number diameter_bin of a bin of `SIZES_NM`; bins of fewer than LEAST are left out.
+        Lone particles, with the number diameter_bin of a bin of `SIZES_NM`; bins of fewer than LEAST are left out,
+        here and in what is drawn.
     by : list of str
         Columns that make the groups.
     shares : dict of str to float
@@ -210,7 +223,10 @@ def smallest(rows, by, shares, *, seed):
         row = dict(zip(by, key, strict=True))
         error_nm = group["error_nm"].where(group["kind"] == "matched").abs().fillna(np.inf).to_numpy()
         columns = np.column_stack([group["diameter_bin"], group["true_diameter_nm"], error_nm])
-        members = [columns[place] for place in group.groupby("field").indices.values()]
+        bins, numbers = np.unique(columns[:, 0], return_counts=True)
+        columns = columns[np.isin(columns[:, 0], bins[numbers >= LEAST])]
+        field = group["field"][np.isin(group["diameter_bin"], bins[numbers >= LEAST])].to_numpy()
+        members = [columns[field == name] for name in group["field"].unique()]
         drawn = [rng.integers(0, len(members), len(members)) for _ in range(RESAMPLED // 2)]
         spreads = [_by_bin(columns), *(_by_bin(np.concatenate([members[i] for i in draw])) for draw in drawn)]
         row["smallest_nm"] = spreads[0]["diameter_nm"].min()
@@ -226,7 +242,7 @@ def smallest(rows, by, shares, *, seed):
 def _by_bin(columns):
     """diameter_nm and spread_nm of each bin of (bin, true diameter, |error|)."""
     parts = [columns[columns[:, 0] == number] for number in np.unique(columns[:, 0])]
-    told = [(np.median(part[:, 1]), _spread(part[:, 2])) for part in parts if len(part) >= LEAST]
+    told = [(np.median(part[:, 1]), _spread(part[:, 2])) for part in parts]
     return pd.DataFrame(told, columns=["diameter_nm", "spread_nm"])
 
 
@@ -236,14 +252,15 @@ def pairs(rows, pixel_size_nm):
     Returns
     -------
     pandas.DataFrame
-        method, field, dose_e_per_px, true gap_nm, true_diameter_nm of the smaller one, told_apart (whether both are
-        found, each as itself), error_nm of the gap between two that are, and its bound_nm, NaN of two of which neither
-        is the other's nearest.
+        method, field, material, dose_e_per_px, true gap_nm, true_diameter_nm of the smaller one, told_apart (whether
+        both are found, each as itself), error_nm of the gap between two that are, and its bound_nm, NaN of two of which
+        neither is the other's nearest.
     """
     true = sure(rows[rows["true_diameter_nm"].notna()])
-    columns = ["method", "field", "dose_e_per_px", "gap_nm", "true_diameter_nm", "told_apart", "error_nm", "bound_nm"]
+    by = ["method", "field", "material", "dose_e_per_px"]
+    columns = [*by, "gap_nm", "true_diameter_nm", "told_apart", "error_nm", "bound_nm"]
     parts = [pd.DataFrame(columns=columns)]
-    for (method, field, dose), group in true.groupby(["method", "field", "dose_e_per_px"], sort=False):
+    for key, group in true.groupby(by, sort=False):
         there = group[[f"true_{name}" for name in PLACE]].to_numpy()
         measured = group[PLACE].where(group["kind"] == "matched").to_numpy()
         gap_nm, found_nm = gaps(there, there, pixel_size_nm), gaps(measured, measured, pixel_size_nm)
@@ -253,7 +270,7 @@ def pairs(rows, pixel_size_nm):
         gap_nm, found_nm = gap_nm[one, other], found_nm[one, other]
         nearest_nm, bound_nm = group[["true_gap_nm", "true_gap_bound_nm"]].to_numpy().T
         of = np.where(np.isclose(nearest_nm[one], gap_nm), one, other)
-        told = {"method": method, "field": field, "dose_e_per_px": dose, "gap_nm": gap_nm}
+        told = dict(zip(by, key, strict=True)) | {"gap_nm": gap_nm}
         told["true_diameter_nm"] = np.minimum(there[one, 2], there[other, 2])
         told["bound_nm"] = np.where(np.isclose(nearest_nm[of], gap_nm), bound_nm[of], np.nan)
         parts.append(pd.DataFrame(told | {"told_apart": np.isfinite(found_nm), "error_nm": found_nm - gap_nm}))
@@ -283,13 +300,13 @@ def quantities(rows, *, pixel_size_nm):
         told.append(("centre", moved_nm, lone["true_centre_bound_nm"]))
     columns = ["method", "field", "dose_e_per_px", "material", "true_diameter_nm"]
     parts = [lone[columns].assign(quantity=name, error_nm=error_nm, bound_nm=nm) for name, error_nm, nm in told]
-    near = pairs(rows, pixel_size_nm).merge(rows[["field", "material"]].drop_duplicates("field"), on="field")
+    near = pairs(rows, pixel_size_nm)
     parts.append(near[[*columns, "error_nm", "bound_nm"]].assign(quantity="gap"))
     return pd.concat(parts, ignore_index=True).dropna(subset="error_nm").astype({"error_nm": float})
 
 
 def spreads(errors_nm, by, *, seed):
-    """Bias (median) and spread (median of what errors differ from it, over 0.6745) of signed errors.
+    """Bias (median) and spread about it (median of what errors differ from it, over 0.6745) of signed errors.
 
     Parameters
     ----------
@@ -303,22 +320,23 @@ def spreads(errors_nm, by, *, seed):
     Returns
     -------
     pandas.DataFrame
-        The columns of `by`, n, bound_nm (as of `errors`; NaN where there is none), and bias_nm and spread_nm, each
-        with the ends _low and _high of its 95 % interval; groups of fewer than LEAST errors are left out.
+        The columns of `by`, n errors in so many fields, bound_nm (as of `errors`; NaN where there is none), and bias_nm
+        and spread_nm, each with the ends _low and _high of its 95 % interval; groups of fewer than LEAST errors are
+        left out.
     """
     table = []
     for key, group in errors_nm.groupby(by, sort=False):
-        row = dict(zip(by, key, strict=True)) | {"n": len(group)}
+        row = dict(zip(by, key, strict=True)) | {"n": len(group), "fields": group["field"].nunique()}
         if len(group) < LEAST:
             continue
         row["bound_nm"] = _spread_of_bounds(group["bound_nm"]) if group["bound_nm"].notna().all() else np.nan
-        for name, statistic in {"bias_nm": np.median, "spread_nm": _spread_about_bias}.items():
+        for name, statistic in {"bias_nm": np.median, "spread_nm": _scatter}.items():
             values, fields = group["error_nm"].to_numpy(), group["field"].to_numpy()
             row[name] = statistic(values)
             row[f"{name}_low"], row[f"{name}_high"] = interval(values, fields, statistic, seed=seed)
         table.append(row)
     ends = [f"{name}{end}" for name in ("bias_nm", "spread_nm") for end in ("", "_low", "_high")]
-    return pd.DataFrame(table, columns=[*by, "n", "bound_nm", *ends])
+    return pd.DataFrame(table, columns=[*by, "n", "fields", "bound_nm", *ends])
 
 
 def against_hde(rows):

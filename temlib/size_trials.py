@@ -214,7 +214,7 @@ def tried_areas(trials, methods, *, filters_every, seed, size_px, pixel_size_nm)
     Returns
     -------
     pandas.DataFrame
-        method, specimen, n_fields, and area_nm2 of all these together.
+        method, specimen, n_fields, area_nm2 of all these together, and edge_nm of a square as large as one on average.
     """
     scale = {"size_px": size_px, "pixel_size_nm": pixel_size_nm}
     of_trial = {trial: size_px**2 * pixel_size_nm**2 for trial in trials}
@@ -229,7 +229,8 @@ def tried_areas(trials, methods, *, filters_every, seed, size_px, pixel_size_nm)
     ]
     table = pd.DataFrame(rows, columns=["method", "specimen", "area_nm2"])
     by = table.groupby(["method", "specimen"], sort=False, as_index=False)
-    return by.agg(n_fields=("area_nm2", "size"), area_nm2=("area_nm2", "sum"))
+    table = by.agg(n_fields=("area_nm2", "size"), area_nm2=("area_nm2", "sum"))
+    return table.assign(edge_nm=np.sqrt(table["area_nm2"] / table["n_fields"]))
 
 
 @lru_cache

@@ -1,7 +1,8 @@
 """Standard errors that hold: what the fits' own lack, found on simulated fields, and what `temlib measure` states.
 
 A fit knows the noise; it knows neither what a network did to the frame, nor that particles are no spheres. So there are
-two: of spheres, a factor times the fit's own; of any shape, its square and that of a share of the diameter added.
+two: of spheres, a factor times the fit's own and, added in squares, a part of a pixel that no dose makes smaller, as
+fringes and what a network did are no noise; of any shape, a share of the diameter, too.
 Tables in, tables out.
 """
 
@@ -19,44 +20,64 @@ NINETY = 1.645  # standard errors of a 90 % interval
 SPHERES, BODIES = "sized", "second"  # specimens
 MOST_MISFIT = 2.0  # of a group of particles whose standard errors are believed
 LEVELS = (0.0, DETECTABLE, 8.0, 15.0)  # of d' as far as it is seen, at which a class begins
+STRONG = 40.0  # from which noise is little beside all else
 # of a calibration: what tells a class, where what touches is in classes of its own; what is known; of how many
-COLUMNS = ["touching", "least_d_prime", "factor", "of_diameter", "spheres", "bodies"]
+TERMS = ["factor", "floor_px", "of_diameter"]
+COLUMNS = ["touching", "least_d_prime", *TERMS, "spheres", "strong", "bodies"]
 
 
-def calibration(found):
-    """Factors and shares with which 90 % intervals hold nine of ten true diameters.
+def calibration(found, *, pixel_size_nm):
+    """Factors, floors and shares with which 90 % intervals hold nine of ten true diameters.
 
     Parameters
     ----------
     found : pandas.DataFrame
         Particles of one method whose true diameter is known: specimen, error_nm, diameter_nm with diameter_error_nm,
         touching, d_prime and shown.
+    pixel_size_nm : float
+        Of the frames.
 
     Returns
     -------
     pandas.DataFrame
-        A row a class: touching, least_d_prime, factor (90th percentile of |error| / standard error of spheres, over
-        1.645), of_diameter (the share of their diameter that the second phantom's bodies need beside it: 90th
-        percentile of those that are no noise; NaN without any; the same for all classes that touch, or do not), and
-        spheres and bodies, of how many.
+        A row a class: touching, least_d_prime, factor (90th percentile of |error| / standard error of spheres below
+        STRONG, over 1.645), floor_px (what stronger ones need beside it, 90th percentile of what noise does not
+        explain; 0 without any) and of_diameter (the share of their diameter that the second phantom's bodies need
+        beside both, the same; NaN without any); these two are the same for all classes that touch, or do not. And
+        spheres, strong ones and bodies, of how many.
     """
     found = found.assign(touching=found["touching"].astype(bool), least_d_prime=_least_d_prime(found))
     parts = []
     for touching, group in found.groupby("touching"):
         spheres, bodies = (group[group["specimen"] == name] for name in (SPHERES, BODIES))
         bodies = bodies[seen(bodies) >= DETECTABLE]
-        pull = (spheres["error_nm"] / spheres[ERROR]).abs() / NINETY
-        classes = pull.groupby(spheres["least_d_prime"]).agg([("factor", lambda x: x.quantile(0.9)), ("spheres", len)])
-        classes = classes.reset_index().assign(touching=touching, of_diameter=np.nan, bodies=len(bodies))
+        strong = seen(spheres) >= STRONG
+        weak = spheres if strong.all() else spheres[~strong]
+        pull = (weak["error_nm"] / weak[ERROR]).abs() / NINETY
+        classes = pull.groupby(weak["least_d_prime"]).agg([("factor", lambda x: x.quantile(0.9)), ("spheres", len)])
+        classes = classes.reset_index().assign(touching=touching, strong=strong.sum(), bodies=len(bodies))
+        classes = classes.assign(floor_px=0.0, of_diameter=np.nan)
+        if strong.any():
+            rest_nm = _unexplained_nm(spheres[strong], classes, pixel_size_nm)
+            classes["floor_px"] = rest_nm.quantile(0.9) / pixel_size_nm
         if len(bodies) and len(classes):
-            explained_nm = _look_up(bodies, classes)["factor"] * bodies[ERROR]
-            rest_nm2 = (bodies["error_nm"] / NINETY) ** 2 - explained_nm**2
-            classes["of_diameter"] = (np.sqrt(rest_nm2.clip(lower=0)) / bodies["diameter_nm"]).quantile(0.9)
+            rest_nm = _unexplained_nm(bodies, classes, pixel_size_nm)
+            classes["of_diameter"] = (rest_nm / bodies["diameter_nm"]).quantile(0.9)
         parts.append(classes)
     return pd.concat(parts, ignore_index=True)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS)
 
 
-def stated(table, calibrated):
+def _unexplained_nm(found, classes, pixel_size_nm):
+    """The standard error that each particle's own error asks for beside that of a sphere; 0 where it asks for none."""
+    explained_nm = _of_spheres_nm(found, _look_up(found, classes), pixel_size_nm)
+    return np.sqrt(((found["error_nm"] / NINETY) ** 2 - explained_nm**2).clip(lower=0))
+
+
+def _of_spheres_nm(table, told, pixel_size_nm):
+    return np.hypot(told["factor"] * table[ERROR], told["floor_px"] * pixel_size_nm)
+
+
+def stated(table, calibrated, *, pixel_size_nm):
     """Particles with standard errors that hold.
 
     Parameters
@@ -65,6 +86,7 @@ def stated(table, calibrated):
         Of `measure.measure`, by one method.
     calibrated : pandas.DataFrame
         Of `calibration`, of that method.
+    pixel_size_nm : float
 
     Returns
     -------
@@ -74,7 +96,7 @@ def stated(table, calibrated):
         large as itself is not significant.
     """
     told = _look_up(table, calibrated).where(~(table["misfit"] > MOST_MISFIT))
-    of_spheres_nm = told["factor"] * table[ERROR]
+    of_spheres_nm = _of_spheres_nm(table, told, pixel_size_nm)
     significant = table["significant"] & ~(of_spheres_nm >= table["diameter_nm"])
     table = table.assign(**{ERROR: of_spheres_nm}, significant=significant)
     of_any_shape_nm = np.hypot(of_spheres_nm, told["of_diameter"] * table["diameter_nm"])
@@ -82,14 +104,14 @@ def stated(table, calibrated):
     return table
 
 
-def calibrations(rows):
+def calibrations(rows, **scale):
     """`calibration` of each method, with the column method first."""
     found = _of_known(rows)
-    parts = {method: calibration(group) for method, group in found.groupby("method", sort=False)}
+    parts = {method: calibration(group, **scale) for method, group in found.groupby("method", sort=False)}
     return pd.concat(parts, names=["method"]).reset_index("method").reset_index(drop=True)
 
 
-def cross_calibrated(rows):
+def cross_calibrated(rows, **scale):
     """Rows with standard errors as they are stated, after the `calibrations` of the other half of the fields.
 
     So that whether they hold is judged on fields that the factors are not from.
@@ -97,10 +119,10 @@ def cross_calibrated(rows):
     half = rows["field"].map({field: number % 2 for number, field in enumerate(rows["field"].unique())})
     parts = []
     for number in (0, 1):
-        known = calibrations(rows[half != number]).groupby("method")
+        known = calibrations(rows[half != number], **scale).groupby("method")
         for method, group in rows[half == number].groupby("method", sort=False):
             of_method = known.get_group(method) if method in known.groups else pd.DataFrame(columns=COLUMNS)
-            parts.append(stated(group, of_method))
+            parts.append(stated(group, of_method, **scale))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -139,10 +161,10 @@ def _least_d_prime(table):
 
 
 def _look_up(table, calibrated):
-    """factor and of_diameter of each particle: of its class, or of the next lower one that is known."""
-    told = pd.DataFrame(np.nan, table.index, ["factor", "of_diameter"])
+    """TERMS of each particle: of its class, or of the next lower one that is known."""
+    told = pd.DataFrame(np.nan, table.index, TERMS)
     for touching, classes in calibrated.sort_values("least_d_prime").groupby("touching"):
         here = table["touching"].eq(touching).fillna(False).astype(bool)
         place = np.searchsorted(classes["least_d_prime"], seen(table[here]).astype(float), side="right") - 1
-        told[here] = classes[["factor", "of_diameter"]].to_numpy()[place.clip(0)]
+        told[here] = classes[TERMS].to_numpy()[place.clip(0)]
     return told

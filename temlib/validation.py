@@ -55,7 +55,7 @@ def validate(folder, network, out_dir, *, each=map, progress=None):
         If no set is of use.
     """
     pairs, refusals = index_folder(folder)
-    rows, area_nm2 = [], 0.0
+    rows, areas_nm2 = [], []
     try:
         prepared = prepare(pairs, out_dir, ONEVIEW_BIN8, refusals.append)
         for done, field in enumerate(prepared["field"], 1):
@@ -63,7 +63,7 @@ def validate(folder, network, out_dir, *, each=map, progress=None):
             try:
                 rows.append(_one_field(field, pair, network, each))
                 seen_px2 = np.prod(np.array(pair["hde"].shape) - np.abs(pair["drift_px"]))
-                area_nm2 += len(pair["lde"]) * seen_px2 * float(pair["pixel_size_nm"]) ** 2
+                areas_nm2 += len(pair["lde"]) * [seen_px2 * float(pair["pixel_size_nm"]) ** 2]
             except TemlibError as error:
                 refusals.append(f"{field} is left out. {error}")
             if progress:
@@ -77,7 +77,7 @@ def validate(folder, network, out_dir, *, each=map, progress=None):
         why = " ".join(f"{sentence.rstrip('.')}." for sentence in refusals)
         raise TemlibError(f"No set of {folder} can be measured. {why or 'No set of HDE and LDE frames is there.'}")
     rows = pd.concat(rows, ignore_index=True)
-    table = _table(rows, area_nm2)
+    table = _table(rows, areas_nm2)
     for name, contents in (("validation_particles", rows), ("validation", table)):
         with whole_file(Path(out_dir) / f"{name}.csv") as whole:
             contents.to_csv(whole, index=False, float_format="%.5g")
@@ -117,7 +117,7 @@ def _one_field(field, pair, network, each):
     return pd.concat(tables, ignore_index=True)
 
 
-def _table(rows, area_nm2):
+def _table(rows, areas_nm2):
     """Errors by method and class of d', with what is invented in a field of the paper's size.
 
     Reference particles count that lie wholly in both frames and have some contrast; what is found of others is neither
@@ -127,8 +127,8 @@ def _table(rows, area_nm2):
     whole = ~rows["true_at_border"].astype("boolean").fillna(True) & (rows["true_transmission"] <= 1 - LEAST_CONTRAST)
     known = rows.assign(d_prime=classes)[whole].sort_values(["method", "d_prime"], ascending=[False, True])
     table = size_tables.errors(known, ["method", "d_prime"], seed=0)
-    tried = pd.DataFrame({"method": rows["method"].unique(), "specimen": "yours", "area_nm2": area_nm2})
-    tried["n_fields"] = rows["field"].nunique()
+    tried = {"area_nm2": np.sum(areas_nm2), "edge_nm": np.sqrt(np.mean(areas_nm2)), "n_fields": rows["field"].nunique()}
+    tried = pd.DataFrame({"method": rows["method"].unique(), "specimen": "yours"} | tried)
     invented = found_tables.invented_per_field(rows.assign(specimen="yours"), tried).set_index("method")
     told = {"without_partner": "false_per_field", "significant": "significant_false_per_field"}
     named = {f"{name}{end}": f"{new}{end}" for name, new in told.items() for end in ("", "_low", "_high")}

@@ -107,6 +107,7 @@ def test_denoised_files_of_a_folder_are_measured(tmp_path):
 def test_what_has_no_length_is_refused_in_a_sentence(tmp_path, changes, said):
     result = run(gatan(tmp_path / "raw.tif", **changes), "-o", tmp_path / "particles.csv", "--model", "fast")
     assert result.exit_code == 2 and said in result.stderr and result.stderr.count("error:") == 1
+    assert result.stderr.count(". ") == 0 and result.stderr.strip().endswith(".")
     assert not (tmp_path / "particles.csv").exists()
 
 
@@ -137,13 +138,20 @@ def test_a_denoised_mrc_is_known_to_be_in_electrons(tmp_path, fast):
 def movie(path, n=3):
     moved = [SPHERES + np.array([0, 2 * i, 0, 0]) for i in range(n)]
     stack = np.stack([counts(spheres, seed=i) for i, spheres in enumerate(moved)])
-    tifffile.imwrite(path, stack, imagej=True, resolution=(1e3 / PIXEL_NM,) * 2, metadata={"unit": "um", "axes": "TYX"})
+    tifffile.imwrite(
+        path,
+        stack,
+        imagej=True,
+        resolution=(1e3 / PIXEL_NM,) * 2,
+        metadata={"unit": "um", "axes": "TYX", "finterval": 0.01},
+    )
     return path
 
 
 def test_particles_of_a_movie_keep_their_number(tmp_path, fast):
     table, record = measuring.measure_file(movie(tmp_path / "movie.tif"), fast)
     assert record["images"] == 3 and list(table["image"].unique()) == [0, 1, 2]
+    assert table.groupby("image")["time_s"].unique().str[0].tolist() == [0, 0.01, 0.02]  # diameter against time
     for sphere in SPHERES:
         tracks = [
             table.loc[np.hypot(t["row_px"] - sphere[0], t["col_px"] - sphere[1] - 2 * i).idxmin(), "particle"]

@@ -85,11 +85,12 @@ def test_the_curve_counts_false_ones_in_fields_of_the_papers_size():
     false = false.assign(contrast=[0.1, 0.1, 0.1, 0.02, 0.1], kind=["invented", "split", *["invented"] * 3])
     false["at_border"] = [False] * 4 + [True]
     false["specimen"] = "second"  # whose particles reach in from outside
-    area = pd.Series({"raw": 2 * found_tables.BEAM_FIELD_NM**2})
-    curve = found_tables.froc(rows, false, area, "method").set_index("least_d_prime")
-    assert curve.loc[0.0, "false_per_field"] == 1 and curve.loc[0.0, "recall"] == 1
-    assert curve.loc[5.0, "false_per_field"] == 0.5 and curve.loc[5.0, "recall"] == 0.75
-    assert curve.loc[12.0, "false_at_most"] == pytest.approx(-np.log(0.05) / 2)  # none in two fields, Poisson
+    tried = {"area_nm2": 2 * found_tables.BEAM_FIELD_NM**2, "edge_nm": 80.0, "specimen": "second"}  # in which half fits
+    curve = found_tables.froc(rows, false, pd.DataFrame(tried, ["raw"]), "method").set_index("least_d_prime")
+    assert curve.loc[0.0, "false_per_field"] == 4 and curve.loc[0.0, "recall"] == 1  # two of four times their number
+    assert curve.loc[5.0, "false_per_field"] == 2 and curve.loc[5.0, "recall"] == 0.75
+    none = -np.log(0.05) / 2  # in two fields, Poisson
+    assert curve.loc[12.0, "false_at_most"] == pytest.approx(none * (80 / 50) ** 2)  # of 30 nm
     best = found_tables.at_false_rate(curve.reset_index(), 0.05, "method").iloc[0]
     assert best["recall"] == 0.75 and 6 < best["least_d_prime"] <= 6.5
 
@@ -101,12 +102,38 @@ def test_invented_particles_are_counted_by_specimen_in_fields_of_the_papers_size
     )
     rows = rows.assign(significant=[True, False, True, True], field=["a", "b", "c", "a"])
     areas = np.array([2, 4.5]) * found_tables.BEAM_FIELD_NM**2  # of four and nine half fields
-    fields = pd.DataFrame({"method": "raw", "specimen": ["sized", "empty"], "n_fields": [4, 9], "area_nm2": areas})
+    told = {"method": "raw", "specimen": ["sized", "empty"], "n_fields": [4, 9], "area_nm2": areas, "edge_nm": 80.0}
+    fields = pd.DataFrame(told)
     table = found_tables.invented_per_field(rows, fields)
     # two in four half fields, one of them a piece, the other significant; the others are too small or too faint
     columns = ["without_partner", "pieces", "significant"]
     assert table[columns].to_numpy().tolist() == [[1, 0.5, 0.5], [0, 0, 0]]
     assert table["without_partner_high"][1] == pytest.approx(-np.log(0.025) / 4.5)  # none in 4.5 fields: Poisson
+
+
+def test_where_the_border_is_left_out_the_others_count_for_more():
+    rows = invented([5.0, 5.0], specimen=["second", "sized"], diameter_nm=100.0, field="a")
+    told = {"method": "raw", "specimen": ["second", "sized"], "n_fields": 2, "edge_nm": 300.0}
+    table = found_tables.invented_per_field(rows, pd.DataFrame(told | {"area_nm2": found_tables.BEAM_FIELD_NM**2}))
+    assert table["without_partner"].tolist() == pytest.approx([1.5**2, 1])  # 200 of 300 nm each way are left to centres
+
+
+def test_what_becomes_of_particles_is_counted_with_an_interval_over_fields():
+    rows = matched([0.0] * 4, field=["a", "a", "b", "b"], specimen="sized").assign(
+        kind=["matched", "merged", "split", "matched"]
+    )
+    [row] = found_tables.counts(rows, ["specimen", "method"], seed=0).to_dict("records")
+    assert [row[kind] for kind in found_tables.KINDS] == [2, 1, 0, 1, 0]
+    assert (row["merged_low"], row["merged_high"]) == pytest.approx(
+        (0, 5.57), abs=0.01
+    )  # Poisson's for 1; 0 of b and b
+
+
+def test_recall_at_a_rate_of_false_ones_has_an_interval_over_fields():
+    rows = matched([0.0] * 6, d_prime=[9.0, 9, 9, 4, 4, 4], shown=1.0, field=list("aaabbb"), specimen="sized")
+    point = pd.DataFrame({"specimen": ["sized"], "method": "raw", "least_d_prime": 5.0, "recall": 0.5})
+    told = found_tables.with_recall_interval(point, rows, seed=0).iloc[0]
+    assert (told["recall_low"], told["recall_high"]) == (0, 1)  # both draws may be of one field
 
 
 def test_a_heap_of_false_ones_in_one_field_is_less_sure_than_as_many_in_several():
@@ -173,13 +200,13 @@ def pulls(spread, number, seed=0, **columns):
 
 def test_intervals_are_judged_on_fields_that_the_factors_are_not_from():
     rows = pulls(2.0, 4000, diameter_nm=100.0).drop(columns="diameter_error_any_shape_nm")
-    stated = standard_errors.held(standard_errors.cross_calibrated(rows), ["method"], seed=0)
+    stated = standard_errors.held(standard_errors.cross_calibrated(rows, pixel_size_nm=3.0), ["method"], seed=0)
     assert stated["held"][0] == pytest.approx(0.9, abs=0.02)
     odd = rows["field"] % 2 == 1
     rows["error_nm"] = np.where(odd, 10.0, 1.0)  # each half is wrong about the other
-    assert standard_errors.held(standard_errors.cross_calibrated(rows), ["method"], seed=0)["held"][0] == pytest.approx(
-        0.5
-    )
+    assert standard_errors.held(standard_errors.cross_calibrated(rows, pixel_size_nm=3.0), ["method"], seed=0)["held"][
+        0
+    ] == pytest.approx(0.5)
 
 
 def test_the_smallest_diameter_has_an_interval_over_fields():
@@ -233,9 +260,33 @@ def test_bias_and_spread_of_each_quantity():
     told = {"method": "raw", "quantity": "gap", "field": "a", "bound_nm": 2.0}
     errors_nm = pd.DataFrame(told | {"error_nm": [-1.0, 2, 2, 4, 7]})
     [row] = size_tables.spreads(errors_nm, ["method", "quantity"], seed=0).to_dict("records")
-    assert row["bias_nm"] == 2 and row["spread_nm"] == pytest.approx(2 / 0.6745) and row["n"] == 5  # |x|: 0 0 2 3 5
+    assert row["bias_nm"] == 2 and (row["n"], row["fields"]) == (5, 1)
+    assert row["spread_nm"] == pytest.approx(1.206 * 2 / 0.6745)  # |x|: 0 0 2 3 5; times what so few are too small by
     assert row["bound_nm"] == pytest.approx(2.0, rel=1e-3)
     assert size_tables.spreads(errors_nm[:4], ["method"], seed=0).empty  # too few to have a spread
+
+
+@pytest.mark.parametrize("n", [5, 8, 12])
+def test_the_spread_of_few_errors_has_the_mean_of_that_of_many(n):
+    many = np.random.default_rng(0).normal(size=(4000, n))
+    assert np.mean([size_tables._scatter(errors) for errors in many]) == pytest.approx(1, abs=0.03)
+
+
+def test_an_edge_that_no_fit_tells_is_infinitely_wide():
+    assert np.isinf(size_tables._scatter([1.0, np.inf, np.inf])) and size_tables._scatter([1.0, 1, np.inf]) == 0
+
+
+def test_a_bias_is_no_scatter():
+    [row] = size_tables.errors(matched([-4.0] * 6), ["method"], seed=0).to_dict("records")
+    assert row["scatter_nm"] == 0 and row["spread_nm"] == pytest.approx(4 / 0.6745)
+
+
+def test_a_bin_that_is_too_small_is_too_small_in_what_is_drawn():
+    # three of 40 nm in one field: that field drawn twice has six; nothing smaller than 100 nm is known
+    rows = [matched([1.0] * 20, true_diameter_nm=100.0, field=f, diameter_bin=1) for f in "abcd"]
+    rows.append(matched([1.0] * 3, true_diameter_nm=40.0, field="a", diameter_bin=0))
+    [row] = size_tables.smallest(pd.concat(rows), ["method"], {"to_5_nm": 0.05}, seed=0).to_dict("records")
+    assert row["smallest_nm"] == row["to_5_nm_low"] == row["to_5_nm_high"] == 100
 
 
 def test_diameters_are_compared_with_what_the_hde_image_shows():

@@ -145,7 +145,7 @@ def _froc(place, curves, limits):
 
 
 def elsewhere(curves, sizes):
-    """On specimens of another kind: recall against false particles a field, and bias and spread of the diameters.
+    """On specimens of another kind: recall against false particles a field, and bias and scatter of the diameters.
 
     Takes `found_tables.froc` and `size_tables.errors` with specimen, this one with against ("truth" or "HDE"). Of the
     second phantom diameters are drawn against the truth, of recorded images, whose truth is drawn by hand, against HDE.
@@ -162,9 +162,9 @@ def elsewhere(curves, sizes):
         shown = sizes[(sizes["specimen"] == specimen) & (sizes["against"] == against)]
         for style, row in _by_method(shown):
             place = methods.index(style["label"]) + shift
-            spread = row["spread_nm"].where(np.isfinite(row["spread_nm"]), np.nan)
+            scatter_nm = row["scatter_nm"].where(np.isfinite(row["scatter_nm"]), np.nan)
             mark = {"fmt": marker, "ms": 4, "color": style["color"], "mfc": "white" if shift > 0 else style["color"]}
-            axes[2].errorbar(row["bias_nm"], [place], xerr=spread, lw=0.9, **mark)
+            axes[2].errorbar(row["bias_nm"], [place], xerr=scatter_nm, lw=0.9, **mark)
         axes[2].plot([], [], marker, color="0.3", ms=4, mfc="white" if shift > 0 else "0.3", label=label)
     axes[2].axvline(0, color="0.8", lw=0.7, zorder=1)
     axes[2].set_yticks(range(len(methods)), methods, fontsize="x-small")
@@ -174,7 +174,7 @@ def elsewhere(curves, sizes):
             0.5, 0.5, "too few particles\nfor a bias", ha="center", backgroundcolor="white", transform=axes[2].transAxes
         )
         axes[2].set_xticks([])
-    axes[2].set_xlabel("diameter: bias and spread (nm)")
+    axes[2].set_xlabel("diameter: bias and scatter (nm)")
     axes[2].legend(fontsize="x-small", loc="lower center", bbox_to_anchor=(0.5, 1.0))
     _legend(figure, axes[0])
     return figure
