@@ -125,6 +125,8 @@ def _recordings(folder):
         recording.role = said[-1] if said else None
         recording.named = bool(said)
         recording.key = _without_role(inside.stem)
+        before, *role = ROLE.split(inside.stem, maxsplit=1)
+        recording.before = before.strip("_-. ") if role else ""
         recording.group = tuple(filter(None, map(_without_role, inside.parts[:-1])))
         recordings.append(recording)
     return recordings

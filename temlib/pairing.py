@@ -34,6 +34,7 @@ class Recording:
     role: str | None = None  # "hde" or "lde"
     named: bool = False  # whether its name says the role
     key: str = ""  # its name without the role
+    before: str = ""  # what of its name is before the role, and so no number of an exposure
     group: tuple = ()  # its folders, without what says the role
 
 
@@ -107,9 +108,9 @@ def pair(members):
         by_time = sorted(members, key=lambda r: r.recorded_at)
         if by_time != by_name:
             in_time, left = _by_order(by_time, [False] * len(by_time))
-            in_time, doubtful = _split_off_doubtful(in_time)
-            if not left + doubtful:
-                return in_time, refusals
+            if not left:
+                in_time, doubtful = _split_off_doubtful(in_time)
+                return in_time, refusals + doubtful
     return sets, refusals + alone
 
 
@@ -122,6 +123,7 @@ def _by_same_name(members):
         sets[hde.key] = Set(hde)
     for lde in (r for r in members if r.role == "lde"):
         same = [key for key in sets if re.fullmatch(re.escape(key) + r"([_\-. ].*|[a-z])?", lde.key)]
+        same = [key for key in same if len(key) >= len(lde.before)]
         if same:
             sets[max(same, key=len)].ldes.append(lde)
         else:
@@ -131,9 +133,10 @@ def _by_same_name(members):
     several = all(len(found.ldes) != 1 for found in sets.values())
     for found in sets.values():
         longer = [lde for lde in found.ldes if lde.key != found.hde.key]
-        if 0 < len(longer) < len(found.ldes) and not several:  # of "a", or of an "a_2" whose HDE frame is missing
-            found.ldes = [lde for lde in found.ldes if lde not in longer]
-            orphans += longer
+        if len(longer) < len(found.ldes) and not several:  # of "a", or of an "a_2" whose HDE frame is missing
+            doubtful = [lde for lde in longer if not lde.before]
+            found.ldes = [lde for lde in found.ldes if lde not in doubtful]
+            orphans += doubtful
     for found in sets.values():
         found.ldes.sort(key=lambda r: natural(r.path.name))
     return _split_off_incomplete(list(sets.values()), orphans, "of the same name")

@@ -122,15 +122,32 @@ def test_time_does_not_hide_that_an_hde_frame_is_missing(tmp_path):
         file = tmp_path / f"{name.replace(' HDE', '')}.tif"  # by name the first two have no HDE frame
         tifffile.imwrite(file, counts, datetime=f"2021:02:26 09:{minute:02d}:00")
     fields, refusals = index_folder(tmp_path)
-    assert refusals and not any(lde in ("d.tif", "e.tif") for _, lde in pairs(fields))
+    expected = {("y.tif", "ya.tif"), ("y.tif", "yb.tif"), ("x.tif", "xa.tif"), ("x.tif", "xb.tif")}
+    assert set(pairs(fields)) == expected and len(refusals) == 1 and "z.tif is followed by 4" in refusals[0]
 
 
-def test_an_lde_frame_whose_own_hde_frame_is_missing_is_not_lent_to_a_shorter_name(tmp_path):
-    for name in ("Ni_hde", "Ni_lde", "Ni_2_lde", "Ni_3_hde", "Ni_3_lde"):
+@pytest.mark.parametrize(
+    ("names", "refused"),
+    [
+        ("Ni_hde Ni_lde Ni_2_lde Ni_3_hde Ni_3_lde", "Ni_2_lde"),
+        ("Ni_hde Ni_lde Ni_2_lde", "Ni_2_lde"),
+        ("Ni_hde Ni_lde Ni_2_lde Ni_3_hde Ni_3_lde_1 Ni_3_lde_2", "Ni_2_lde"),
+        ("hde/Ni lde/Ni lde/Ni_2 hde/Ni_3 lde/Ni_3", "Ni_2"),
+    ],
+)
+def test_an_lde_frame_whose_own_hde_frame_is_missing_is_not_lent_to_a_shorter_name(tmp_path, names, refused):
+    for name in names.split():
         put(tmp_path / f"{name}.tif", HDE if "hde" in name else LDE)
     fields, refusals = index_folder(tmp_path)
-    assert set(pairs(fields)) == {("Ni_hde.tif", "Ni_lde.tif"), ("Ni_3_hde.tif", "Ni_3_lde.tif")}
-    assert len(refusals) == 1 and "Ni_2_lde" in refusals[0]
+    assert len(refusals) == 1 and refused in refusals[0]
+    assert {f"{name.split('/')[-1]}.tif" for name in names.split()} - set(np.ravel(pairs(fields))) == {f"{refused}.tif"}
+
+
+def test_a_number_after_the_role_is_that_of_an_exposure(tmp_path):
+    for name in ("A_hde", "A_lde", "A_lde_2", "B_hde", "B_lde"):
+        put(tmp_path / f"{name}.tif", HDE if "hde" in name else LDE)
+    fields, refusals = index_folder(tmp_path)
+    assert refusals == [] and ("A_hde.tif", "A_lde_2.tif") in pairs(fields)
 
 
 def test_material_is_the_parent_folder_and_split_the_folder_that_says_so(tmp_path):
