@@ -154,8 +154,8 @@ def with_recall_interval(points, rows, *, seed):
     true, ends = sure(rows), []
     for point in points.itertuples():
         of_point = true[(true["specimen"] == point.specimen) & (true["method"] == point.method)]
-        counts = (of_point["kind"] == "matched") & (seen(of_point) >= point.least_d_prime)
-        ends.append(share_interval(counts.to_numpy(float), of_point["field"].to_numpy(), seed=seed))
+        found = (of_point["kind"] == "matched") & (seen(of_point) >= point.least_d_prime)
+        ends.append(share_interval(found.to_numpy(float), of_point["field"].to_numpy(), seed=seed))
     low, high = np.reshape(ends, (-1, 2)).T
     return points.assign(recall_low=low, recall_high=high)
 

@@ -23,6 +23,7 @@ FINDER_PIXEL_NM = 3.0  # as which the finder takes any pixel: it knows 30 to 240
 SIZES_PX = 10, 80  # of particles that are found
 ON_DENOISED = {"free": (*SPHERE, *FILM, sizing.BLUR), "blur_px": 1.0}  # fits: the blur to start from
 EDGE_WIDTHS = 2.563  # from 10 to 90 % of an edge, in standard deviations of its blur
+AT_LIMIT = 0.01  # of a limit of the blur, within which a fit that ended there tells none
 MARGIN_PX = 10  # of film around a group of particles, which is fitted with it
 NEAR_PX = 4.0  # particles whose rims are nearer are fitted together
 MOST_TOGETHER, CLOSER_PX = 10, 2.0  # particles that are fitted together; of more, the gaps are narrowed by so much
@@ -247,8 +248,8 @@ def _fitted(windows, spheres, *, film, camera, exposures, options):
 
 
 def _told_blur_px(fit):
-    """The blur of a fit; 0 or infinite where it ended at a limit."""
-    sharpest, softest = sizing.BLURS_PX
+    """The blur of a fit; 0 or infinite where it ended at a limit, or next to it."""
+    sharpest, softest = np.array(sizing.BLURS_PX) * [1 + AT_LIMIT, 1 - AT_LIMIT]
     return 0.0 if fit.blur_px <= sharpest else np.inf if fit.blur_px >= softest else fit.blur_px
 
 

@@ -306,7 +306,7 @@ def quantities(rows, *, pixel_size_nm):
 
 
 def spreads(errors_nm, by, *, seed):
-    """Bias (median) and spread about it (median of what errors differ from it, over 0.6745) of signed errors.
+    """Bias (median) of signed errors, and their scatter about it, as of `errors`.
 
     Parameters
     ----------
@@ -321,7 +321,7 @@ def spreads(errors_nm, by, *, seed):
     -------
     pandas.DataFrame
         The columns of `by`, n errors in so many fields, bound_nm (as of `errors`; NaN where there is none), and bias_nm
-        and spread_nm, each with the ends _low and _high of its 95 % interval; groups of fewer than LEAST errors are
+        and scatter_nm, each with the ends _low and _high of its 95 % interval; groups of fewer than LEAST errors are
         left out.
     """
     table = []
@@ -330,12 +330,12 @@ def spreads(errors_nm, by, *, seed):
         if len(group) < LEAST:
             continue
         row["bound_nm"] = _spread_of_bounds(group["bound_nm"]) if group["bound_nm"].notna().all() else np.nan
-        for name, statistic in {"bias_nm": np.median, "spread_nm": _scatter}.items():
+        for name, statistic in {"bias_nm": np.median, "scatter_nm": _scatter}.items():
             values, fields = group["error_nm"].to_numpy(), group["field"].to_numpy()
             row[name] = statistic(values)
             row[f"{name}_low"], row[f"{name}_high"] = interval(values, fields, statistic, seed=seed)
         table.append(row)
-    ends = [f"{name}{end}" for name in ("bias_nm", "spread_nm") for end in ("", "_low", "_high")]
+    ends = [f"{name}{end}" for name in ("bias_nm", "scatter_nm") for end in ("", "_low", "_high")]
     return pd.DataFrame(table, columns=[*by, "n", "fields", "bound_nm", *ends])
 
 

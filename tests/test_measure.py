@@ -131,6 +131,13 @@ def test_an_edge_that_is_sharper_than_a_fit_can_tell_has_no_width():
     assert told["edge_width_nm"] == 0
 
 
+def test_an_edge_that_is_softer_than_a_fit_can_tell_is_infinitely_wide():
+    row, col = np.ogrid[:120, :140]
+    bump = 1 - 0.5 * np.exp(-((row - 60) ** 2 + (col - 70) ** 2) / (2 * 20**2))
+    table = measure_denoised(bump, pixel_size_nm=3.0)
+    assert len(table) and np.isinf(table["edge_width_nm"]).all()
+
+
 def test_without_a_camera_nobody_knows_what_is_significant():
     image = sphere_images.expected(SPHERES[:1], [1, 0, 0], (96, 96), blur_px=0.5)
     [found] = measure_denoised(image, pixel_size_nm=PIXEL_NM).to_dict("records")

@@ -200,13 +200,13 @@ def pulls(spread, number, seed=0, **columns):
 
 def test_intervals_are_judged_on_fields_that_the_factors_are_not_from():
     rows = pulls(2.0, 4000, diameter_nm=100.0).drop(columns="diameter_error_any_shape_nm")
-    stated = standard_errors.held(standard_errors.cross_calibrated(rows, pixel_size_nm=3.0), ["method"], seed=0)
+    stated = standard_errors.held(standard_errors.cross_calibrated(rows), ["method"], seed=0)
     assert stated["held"][0] == pytest.approx(0.9, abs=0.02)
     odd = rows["field"] % 2 == 1
     rows["error_nm"] = np.where(odd, 10.0, 1.0)  # each half is wrong about the other
-    assert standard_errors.held(standard_errors.cross_calibrated(rows, pixel_size_nm=3.0), ["method"], seed=0)["held"][
-        0
-    ] == pytest.approx(0.5)
+    assert standard_errors.held(standard_errors.cross_calibrated(rows), ["method"], seed=0)["held"][0] == pytest.approx(
+        0.5
+    )
 
 
 def test_the_smallest_diameter_has_an_interval_over_fields():
@@ -256,12 +256,12 @@ def test_centres_are_off_along_each_axis():
     assert table.loc[table["quantity"] == "centre", "error_nm"].tolist() == [6, -3]
 
 
-def test_bias_and_spread_of_each_quantity():
+def test_bias_and_scatter_of_each_quantity():
     told = {"method": "raw", "quantity": "gap", "field": "a", "bound_nm": 2.0}
     errors_nm = pd.DataFrame(told | {"error_nm": [-1.0, 2, 2, 4, 7]})
     [row] = size_tables.spreads(errors_nm, ["method", "quantity"], seed=0).to_dict("records")
     assert row["bias_nm"] == 2 and (row["n"], row["fields"]) == (5, 1)
-    assert row["spread_nm"] == pytest.approx(1.206 * 2 / 0.6745)  # |x|: 0 0 2 3 5; times what so few are too small by
+    assert row["scatter_nm"] == pytest.approx(1.206 * 2 / 0.6745)  # |x|: 0 0 2 3 5; times what so few are too small by
     assert row["bound_nm"] == pytest.approx(2.0, rel=1e-3)
     assert size_tables.spreads(errors_nm[:4], ["method"], seed=0).empty  # too few to have a spread
 

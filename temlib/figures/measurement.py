@@ -181,7 +181,7 @@ def elsewhere(curves, sizes):
 
 
 def other_quantities(table):
-    """Spread of the centre, the gap to a neighbour and the width of the edge against the diameter.
+    """Scatter of the centre, the gap to a neighbour and the width of the edge against the diameter.
 
     Takes `size_tables.spreads` of one dose by method, from_diameter_nm and quantity.
     """
@@ -191,14 +191,14 @@ def other_quantities(table):
         rows = table[table["quantity"] == quantity]
         for style, line in _by_method(rows):
             line = line.sort_values("from_diameter_nm")
-            _drawn(place, line["from_diameter_nm"], line["spread_nm"], (0.03, 30), **style)
+            _drawn(place, line["from_diameter_nm"], line["scatter_nm"], (0.03, 30), **style)
         bound = rows[rows["method"] == RAW].dropna(subset="bound_nm").sort_values("from_diameter_nm")
         place.plot(bound["from_diameter_nm"], bound["bound_nm"], **BOUND)
         place.set(title=title, xscale="log", yscale="log", ylim=(0.03, 30), xlabel="diameter, from (nm)")
         place.set_xticks([30, 60, 120], ["30", "60", "120"])
         place.minorticks_off()
         place.yaxis.set_major_formatter("{x:g}")
-    axes[0].set_ylabel("spread (nm)")
+    axes[0].set_ylabel("scatter about the bias (nm)")
     _legend(figure, axes[0])
     return figure
 
