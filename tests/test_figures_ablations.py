@@ -46,6 +46,15 @@ def test_each_comparison_has_one_line_of_the_axis_though_two_runs_show_it():
     assert {"this run", "study"} <= {text.get_text() for text in figure.legends[0].texts}
 
 
+def test_an_interval_over_seeds_that_is_wider_than_all_else_ends_in_an_arrow():
+    table = rows("study").assign(low_db=[-9.0, -0.6, -0.6], high_db=[8.0, -0.2, -0.2])
+    [axes] = figures.differences(table).axes
+    left, right = axes.get_xlim()
+    arrows = [(line.get_marker(), line.get_xdata()[0]) for line in axes.lines if line.get_marker() in "<>"]
+    assert -1 < left < -0.7 and 0 < right < 0.1  # of the fields' interval, and of none
+    assert arrows == [("<", left), (">", right)]
+
+
 def test_losses_that_are_not_resolved_stand_in_brackets():
     cells = [("2", "2", 0.0, True), ("10", "10", 0.0, True), ("2", "10", 3.24, True), ("10", "2", 0.51, False)]
     matrix = pd.DataFrame(cells, columns=["trained_at", "tested_at", "loss_db", "resolved"])

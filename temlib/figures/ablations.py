@@ -15,10 +15,13 @@ VERDICTS = {
 ROW_IN = 0.19
 THIS = "this run"  # whose markers are filled
 APART = ("cameras",)  # questions whose differences want a scale of their own
+SHORT = {"authors' preprocessing": "authors'", "against a Gaussian filter": "over Gaussian"}  # of names of these
 
 
 def differences(table):
     """Differences of the comparisons with their intervals, a row each; those of two runs below one another.
+
+    Arrows are at the ends of intervals over seeds that reach beyond everything else.
 
     Takes run, question, comparison, difference_db, low_db and high_db (over seeds: thick), fields_low_db and
     fields_high_db (over fields: thin), seeds_db (ticks), verdict and paper.
@@ -55,6 +58,8 @@ def _forest(axes, table, runs):
             y += 1
         y += 0.5
     axes.axvline(0, color="0.7", lw=0.8, zorder=0)
+    left, right = _limits(table)
+    axes.set_xlim(left, right)
     for row in table.itertuples():
         shift = 0.36 * (runs.index(row.run) - (len(runs) - 1) / 2) if len(runs) > 1 else 0.0
         at = heights[row.comparison] + shift
@@ -67,7 +72,10 @@ def _forest(axes, table, runs):
         seeds = np.array(str(row.seeds_db).split(), float)
         axes.plot(seeds, np.full(len(seeds), at), "|", color=colour, ms=6, mew=0.8)
         axes.plot([row.fields_low_db, row.fields_high_db], [at, at], color=colour, lw=0.6)
-        axes.plot([row.low_db, row.high_db], [at, at], color=colour, lw=1.6)
+        axes.plot(np.clip([row.low_db, row.high_db], left, right), [at, at], color=colour, lw=1.6)
+        for end, beyond, arrow in ((left, row.low_db < left, "<"), (right, row.high_db > right, ">")):
+            if beyond:
+                axes.plot(end, at, arrow, color=colour, ms=4, clip_on=False)
         axes.plot(row.difference_db, at, marker, color=colour, mfc=_face(colour, row.run, runs), ms=4.5)
     for row in table.drop_duplicates("comparison").dropna(subset="paper").itertuples():
         if row.paper:
@@ -77,10 +85,26 @@ def _forest(axes, table, runs):
         axes.axhline(top - 0.75, color="0.88", lw=0.6, zorder=0)
         where = (0.005, top - 0.5)
         axes.text(*where, question, transform=axes.get_yaxis_transform(), fontsize=6.5, color="0.4", va="center")
-    axes.set_yticks([heights[name] for name in names], names, fontsize=7)
+    labels = map(_short, names) if table["question"].isin(APART).all() else names
+    axes.set_yticks([heights[name] for name in names], labels, fontsize=7)
     axes.set_ylim(y - 0.75, -0.8)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
+
+
+def _limits(table):
+    """Of the differences and all that tells of them but intervals over seeds, which may be wide: three are few."""
+    seeds = " ".join(table["seeds_db"].dropna().astype(str)).split()
+    told = table[["difference_db", "fields_low_db", "fields_high_db"]].to_numpy(float).ravel()
+    told = np.concatenate([told[np.isfinite(told)], np.array(seeds, float), [0.0]])
+    margin = 0.08 * max(np.ptp(told), 0.1)
+    return told.min() - margin, told.max() + margin
+
+
+def _short(name):
+    for long, short in SHORT.items():
+        name = name.replace(long, short)
+    return name
 
 
 def doses(matrix):
