@@ -107,7 +107,7 @@ def _circles(depth, mask, threshold, min_radius_px, pixel_size_nm):
     """(row, col, radius) of round particles [px], the best seen first.
 
     Every edge pixel votes, for each radius, for the centre that its gradient points to (the
-    circular Hough transform with known direction).
+    circular Hough transform with known direction, which that of scikit-image does not take).
     """
     sigma = 0.2 * min_radius_px
     edges = canny(depth, sigma, low_threshold=threshold / 8, high_threshold=threshold / 4)

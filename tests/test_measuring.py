@@ -160,6 +160,12 @@ def test_particles_of_a_movie_keep_their_number(tmp_path, fast):
         assert tracks[0] > 0 and set(tracks) == {tracks[0]}
 
 
+def test_the_overlay_of_a_movie_is_a_folder_of_pictures(tmp_path):
+    result = run(movie(tmp_path / "movie.tif", 2), "-o", tmp_path / "t.csv", "--model", "fast", "--overlay", "png")
+    assert result.exit_code == 0, result.stderr
+    assert [path.name for path in sorted((tmp_path / "movie_overlay").iterdir())] == ["000000.png", "000001.png"]
+
+
 def test_an_image_without_film_is_left_out_of_a_movie(tmp_path, fast):
     file = movie(tmp_path / "movie.tif")
     stack = tifffile.imread(file)
