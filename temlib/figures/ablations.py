@@ -65,7 +65,14 @@ def _forest(axes, table, runs):
         at = heights[row.comparison] + shift
         if not np.isfinite(row.difference_db):
             axes.annotate(
-                row.verdict, (0, at), (4, 0), textcoords="offset points", va="center", fontsize=6, color="0.4"
+                row.verdict,
+                (0, at),
+                (-4, 0),
+                textcoords="offset points",
+                va="center",
+                ha="right",
+                fontsize=6,
+                color="0.4",
             )
             continue
         colour, marker = VERDICTS[row.verdict]
