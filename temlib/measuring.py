@@ -287,8 +287,6 @@ def with_stated_errors(table, fitted_to, *, pixel_size_nm):
     """
     known = pd.read_csv(standard_errors.FILE)
     known = known[known["method" if fitted_to == RAW else "card_sha256"] == fitted_to]
-    if "floor_nm" not in known:
-        known = known.assign(floor_nm=0.0)  # the study that the file is of did not ask for it
     larger = max(1.0, pixel_size_nm / standard_errors.FILE_PIXEL_NM)  # fringes are so many nm, what networks do, pixels
     table = standard_errors.stated(table, known.assign(floor_nm=known["floor_nm"] * larger))
     errors = [standard_errors.ERROR, standard_errors.ANY_SHAPE]
