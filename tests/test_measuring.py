@@ -284,9 +284,9 @@ def test_rounded_electrons_of_another_camera_are_not_counted():
 def test_standard_errors_are_those_of_the_very_network(tmp_path, monkeypatch):
     file = tmp_path / "errors.csv"
     rows = [
-        "method,card_sha256,touching,least_d_prime,factor,of_diameter",
-        "raw,,False,0,2,0",
-        "best,abc,False,0,3,0.3",
+        "method,card_sha256,touching,least_d_prime,factor,floor_nm,of_diameter",
+        "raw,,False,0,2,0,0",
+        "best,abc,False,0,3,0,0.3",
     ]
     file.write_text("\n".join(rows))
     monkeypatch.setattr(standard_errors, "FILE", file)
@@ -301,6 +301,19 @@ def test_standard_errors_are_those_of_the_very_network(tmp_path, monkeypatch):
     np.testing.assert_allclose(ours[of_any], [18**0.5, np.nan, np.nan])
     for other in others:
         assert other[[of_sphere, of_any]].isna().all(axis=None)
+
+
+def test_a_floor_is_as_many_nm_as_in_the_study_or_as_many_pixels_if_these_are_larger(tmp_path, monkeypatch):
+    file = tmp_path / "errors.csv"
+    file.write_text("method,card_sha256,touching,least_d_prime,factor,floor_nm,of_diameter\nraw,,False,40,1,3,0")
+    monkeypatch.setattr(standard_errors, "FILE", file)
+    told = {"diameter_error_nm": [4.0], "diameter_nm": 20.0, "significant": True, "misfit": 1.0}
+    table = pd.DataFrame(told | {"d_prime": 50.0, "shown": 1.0, "touching": False})
+    errors_nm = [
+        measuring.with_stated_errors(table, "raw", pixel_size_nm=scale * standard_errors.FILE_PIXEL_NM)
+        for scale in (0.5, 1, 2)
+    ]
+    assert [one["diameter_error_nm"][0] for one in errors_nm] == pytest.approx([5, 5, 52**0.5])  # with 3, 3 and 6 nm
 
 
 def test_the_columns_are_those_that_the_readme_explains(measured):
