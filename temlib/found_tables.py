@@ -84,9 +84,8 @@ def without_partner(rows):
 
     Those at the border are left out where a true one may reach in from outside; see `_weights`.
     """
-    alone, inside = rows["kind"].isin(["invented", "split"]), ~rows["at_border"].eq(True)
-    if "specimen" in rows:
-        inside |= rows["specimen"].isin(NONE_REACH_IN)
+    alone = rows["kind"].isin(["invented", "split"])
+    inside = ~rows["at_border"].eq(True) | rows["specimen"].isin(NONE_REACH_IN)
     return alone & inside & (rows["diameter_nm"] >= LARGE_NM) & (rows["contrast"] >= DARK)
 
 
