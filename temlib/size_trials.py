@@ -24,7 +24,6 @@ from temlib.sized_fields import FIELDS, RECORDED, recorded_field
 from temlib.trials import FILTERS, expose, shots, tuned_filters
 
 HDE_E_PER_PX = 64 * 1100.0  # on a binned pixel of the paper's HDE frames
-PAPER = "paper"  # the paper's network, as notebook 03 trains it
 RAW_TWICE = "raw_twice"  # the matched fit of the mean of two raw exposures; RAW is that of one
 TRIAL = ["specimen", "material", "index", "dose_e_per_px"]  # what one trial is
 TUNING_FROM = 10_000  # number of the first field that filters are tuned on
@@ -131,7 +130,7 @@ def beside_truth(found, truth, *, pixel_size_nm):
     )
 
 
-def measured(trial, *, folder, cards, finder, tuning_fields, filters_every, seed, size_px, pixel_size_nm):
+def measured(trial, *, folder, cards, finder, tuning_fields, seed, size_px, pixel_size_nm):
     """All methods on one field and dose, or what an earlier run left of it.
 
     Parameters
@@ -146,8 +145,6 @@ def measured(trial, *, folder, cards, finder, tuning_fields, filters_every, seed
         Of `cards`; see `methods`.
     tuning_fields : int
         Fields on which filters are tuned, other than those that are judged; 0 leaves the filters out.
-    filters_every : int
-        Filters, which take half of the time, are tried on every so many fields; see `is_tried`.
     seed, size_px, pixel_size_nm
         Of the fields.
 
@@ -162,7 +159,7 @@ def measured(trial, *, folder, cards, finder, tuning_fields, filters_every, seed
     wanted = {name: fingerprint(network) for name, network in networks.items()}
     wanted |= {RAW: wanted[finder], RAW_TWICE: wanted[finder], "hde": None}
     wanted |= dict.fromkeys(FILTERS if tuning_fields else (), tuning_fields)
-    wanted = {name: made_by for name, made_by in wanted.items() if is_tried(name, trial, filters_every)}
+    wanted = {name: made_by for name, made_by in wanted.items() if is_tried(name, specimen)}
     code = digest_of_code("size_trials")
     decides = {name: repr([trial, scale, made_by, seed, code]).encode() for name, made_by in wanted.items()}
     stem = f"{field}_{dose:g}"
@@ -186,21 +183,12 @@ def measured(trial, *, folder, cards, finder, tuning_fields, filters_every, seed
     return pd.concat([pd.read_csv(file) for file in files.values()], ignore_index=True)
 
 
-def is_tried(method, trial, filters_every):
-    """Whether a method is tried: filters on a part of the fields, on empty ones none that sees more than one frame.
-
-    The paper's network paints so much into empty film that measuring it would take half of all the time: it is tried
-    there as the filters are.
-    """
-    specimen, _, index, _ = trial
-    is_empty = specimen == "empty"
-    if is_empty and method in (RAW_TWICE, "hde"):
-        return False
-    in_part = method in FILTERS or (is_empty and method == PAPER)
-    return not in_part or index % filters_every == 0
+def is_tried(method, specimen):
+    """Whether a method is tried on a specimen: on empty film all but those that see more than one exposure."""
+    return specimen != "empty" or method not in (RAW_TWICE, "hde")
 
 
-def tried_areas(trials, methods, *, filters_every, seed, size_px, pixel_size_nm):
+def tried_areas(trials, methods, *, seed, size_px, pixel_size_nm):
     """What each method was tried on.
 
     Parameters
@@ -208,7 +196,7 @@ def tried_areas(trials, methods, *, filters_every, seed, size_px, pixel_size_nm)
     trials : sequence of tuple
         Values of `TRIAL`.
     methods : sequence of str
-    filters_every, seed, size_px, pixel_size_nm
+    seed, size_px, pixel_size_nm
         As for `measured`.
 
     Returns
@@ -222,10 +210,7 @@ def tried_areas(trials, methods, *, filters_every, seed, size_px, pixel_size_nm)
         if trial[0] == "recorded":
             of_trial[trial] = recorded_field(seed, trial[2], material=trial[1], **scale)[0].size * pixel_size_nm**2
     rows = [
-        (method, trial[0], area)
-        for method in methods
-        for trial, area in of_trial.items()
-        if is_tried(method, trial, filters_every)
+        (method, trial[0], area) for method in methods for trial, area in of_trial.items() if is_tried(method, trial[0])
     ]
     table = pd.DataFrame(rows, columns=["method", "specimen", "area_nm2"])
     by = table.groupby(["method", "specimen"], sort=False, as_index=False)

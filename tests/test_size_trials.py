@@ -95,19 +95,11 @@ def test_filters_are_not_tuned_on_what_is_judged(monkeypatch):
 
 def test_areas_are_those_of_the_fields_that_a_method_was_tried_on():
     trials = [("sized", "Ni", i, 5.0) for i in range(4)] + [("empty", "none", i, 5.0) for i in range(2)]
-    table = size_trials.tried_areas(trials, ["raw", "gaussian", "paper", "hde"], filters_every=3, seed=1, **SCALE)
+    table = size_trials.tried_areas(trials, ["raw", "hde"], seed=1, **SCALE)
     assert (table["area_nm2"] == table["n_fields"] * (128 * 3.0) ** 2).all()
     found = table.set_index(["method", "specimen"])["n_fields"]
-    # a filter on fields 0 and 3, the paper's network on empty ones, too; what is no single exposure on no empty one
-    assert found.to_dict() == {
-        ("raw", "sized"): 4,
-        ("raw", "empty"): 2,
-        ("gaussian", "sized"): 2,
-        ("gaussian", "empty"): 1,
-        ("paper", "sized"): 4,
-        ("paper", "empty"): 1,
-        ("hde", "sized"): 4,
-    }
+    # what is no single exposure on no empty one
+    assert found.to_dict() == {("raw", "sized"): 4, ("raw", "empty"): 2, ("hde", "sized"): 4}
 
 
 def test_the_network_sees_two_exposures_one_by_one():
@@ -128,7 +120,7 @@ def test_the_network_sees_two_exposures_one_by_one():
 
 def test_what_was_measured_once_is_not_measured_again(tmp_path, monkeypatch):
     options = {"folder": tmp_path, "cards": {"fast": "fast"}, "finder": "fast", "tuning_fields": 0, "seed": 1}
-    options |= {"filters_every": 1, "size_px": 96, "pixel_size_nm": 3.0}
+    options |= {"size_px": 96, "pixel_size_nm": 3.0}
     trial = ("sized", "FeNi", 0, 10.0)
     before = size_trials.measured(trial, **options)
     assert set(before["method"]) == {"fast", "raw", "raw_twice", "hde"}
