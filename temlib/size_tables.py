@@ -33,17 +33,22 @@ def sure(rows):
     return rows[rows["true_d_prime"] >= SURE_D_PRIME]
 
 
+def whole(rows):
+    """The rows of true particles that lie wholly in the frame."""
+    inside = ~rows["true_at_border"].astype("boolean").fillna(True)
+    return rows[rows["true_diameter_nm"].notna() & inside]
+
+
 def alone(rows):
     """The rows of true particles that lie wholly in the frame and whose nearest neighbour is 10 nm away or farther."""
-    whole = ~rows["true_at_border"].astype("boolean").fillna(True)
-    return rows[rows["true_diameter_nm"].notna() & whole & ~(rows["true_gap_nm"] < ALONE_NM)]
+    found = whole(rows)
+    return found[~(found["true_gap_nm"] < ALONE_NM)]
 
 
 def neighbours(rows):
     """The rows of true particles, wholly in the frame, that have a neighbour within GAPS_NM, with gap_nm to it."""
-    whole = ~rows["true_at_border"].astype("boolean").fillna(True)
-    near = rows["true_gap_nm"].between(GAPS_NM[0], GAPS_NM[-1])
-    found = rows[rows["true_diameter_nm"].notna() & whole & near]
+    found = whole(rows)
+    found = found[found["true_gap_nm"].between(GAPS_NM[0], GAPS_NM[-1])]
     return found.assign(gap_nm=middle_of_gaps(found["true_gap_nm"]))
 
 
@@ -247,17 +252,16 @@ def _by_bin(columns):
 
 
 def pairs(rows, pixel_size_nm):
-    """Every two true particles of d' of 6 or more whose rims are near, by every method.
+    """Every two true particles of d' of 6 or more, wholly in the frame, whose rims are near, by every method.
 
     Returns
     -------
     pandas.DataFrame
-        method, field, material, dose_e_per_px, true gap_nm, true_diameter_nm of the smaller one, told_apart (whether
-        both are found, each as itself), error_nm of the gap between two that are, and its bound_nm, NaN of two of which
-        neither is the other's nearest.
+        specimen, method, field, material, dose_e_per_px, true gap_nm, true_diameter_nm of the smaller one, told_apart
+        (whether both are found, each as itself), error_nm of the gap between two that are, and its bound_nm, NaN of two
+        of which neither is the other's nearest.
     """
-    true = sure(rows[rows["true_diameter_nm"].notna()])
-    by = ["method", "field", "material", "dose_e_per_px"]
+    true, by = sure(whole(rows)), ["specimen", "method", "field", "material", "dose_e_per_px"]
     columns = [*by, "gap_nm", "true_diameter_nm", "told_apart", "error_nm", "bound_nm"]
     parts = [pd.DataFrame(columns=columns)]
     for key, group in true.groupby(by, sort=False):
@@ -288,17 +292,17 @@ def quantities(rows, *, pixel_size_nm):
     Returns
     -------
     pandas.DataFrame
-        A row an error: method, field, dose_e_per_px, material, true_diameter_nm (of neighbours the smaller one's),
-        quantity and error_nm, signed. Of lone particles the diameter, the centre (along rows and along columns) and
-        the edge, which is sharp in truth, so its whole width; of neighbours the gap from rim to rim. With bound_nm of
-        all but the edge, NaN of a gap that has none.
+        A row an error: specimen, method, field, dose_e_per_px, material, true_diameter_nm (of neighbours the smaller
+        one's), quantity and error_nm, signed. Of lone particles the diameter, the centre (along rows and along columns)
+        and the edge, which is sharp in truth, so its whole width; of neighbours the gap from rim to rim. With bound_nm
+        of all but the edge, NaN of a gap that has none.
     """
     lone = alone(sure(rows[rows["kind"] == "matched"]))
     told = [("diameter", lone["error_nm"], lone["true_bound_nm"]), ("edge", lone["edge_width_nm"], np.nan)]
     for axis in ("row", "col"):
         moved_nm = (lone[f"{axis}_px"] - lone[f"true_{axis}_px"]) * pixel_size_nm
         told.append(("centre", moved_nm, lone["true_centre_bound_nm"]))
-    columns = ["method", "field", "dose_e_per_px", "material", "true_diameter_nm"]
+    columns = ["specimen", "method", "field", "dose_e_per_px", "material", "true_diameter_nm"]
     parts = [lone[columns].assign(quantity=name, error_nm=error_nm, bound_nm=nm) for name, error_nm, nm in told]
     near = pairs(rows, pixel_size_nm)
     parts.append(near[[*columns, "error_nm", "bound_nm"]].assign(quantity="gap"))

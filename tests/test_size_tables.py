@@ -12,6 +12,7 @@ def matched(errors_nm, bound_nm=2.0, **columns):
     told |= {
         "true_centre_bound_nm": 1.5,
         "edge_width_nm": 3.0,
+        "specimen": "sized",
         "field": "a",
         "method": "raw",
         "dose_e_per_px": 5.0,
@@ -182,6 +183,11 @@ def test_a_pair_is_told_apart_if_both_are_found():
     [apart] = found_tables.pairs_apart(table, ["method"], seed=0).to_dict("records")
     assert (apart["gap_nm"], apart["n"], apart["told_apart"]) == (25, 2, 0.5)
     assert (apart["told_apart_low"], apart["told_apart_high"]) == (0, 1)  # two fields, one of each
+
+
+def test_a_pair_of_which_the_frame_cuts_one_is_no_pair():
+    rows = matched([0.0] * 3, **PAIR, **FOUND, true_at_border=[True, False, False])
+    assert size_tables.pairs(rows, 3.0).empty
 
 
 def test_recall_is_the_share_found_by_d_prime():
