@@ -202,7 +202,7 @@ def pairs_apart(pairs, by, *, seed):
     Parameters
     ----------
     pairs : pandas.DataFrame
-        Of `pairs`.
+        Of `quantity_tables.pairs`.
     by : list of str
     seed : int
         Of the bootstrap over fields.

@@ -7,7 +7,8 @@ import numpy as np
 
 from temlib import sizing, sphere_images
 from temlib.camera import ONEVIEW_BIN8, detectability, for_sums
-from temlib.measure import BLUR_PX, window_around
+from temlib.grouping import window_around
+from temlib.measure import BLUR_PX
 from temlib.particles import gaps, leave_frame
 
 NEAR_NM = 30.0  # a nearer rim belongs to what is taken for unknown

@@ -15,6 +15,7 @@ from scipy.spatial.distance import cdist
 from temlib import sizing
 from temlib.camera import detectability, for_sums, pixel_variance
 from temlib.film import film_level
+from temlib.grouping import MOST_TOGETHER, groups, owners, window_around
 from temlib.particles import find_particles, gaps, leave_frame
 from temlib.sphere_images import FILM, SPHERE, expected
 
@@ -24,9 +25,6 @@ SIZES_PX = 10, 80  # of particles that are found
 ON_DENOISED = {"free": (*SPHERE, *FILM, sizing.BLUR), "blur_px": 1.0}  # fits: the blur to start from
 EDGE_WIDTHS = 2.563  # from 10 to 90 % of an edge, in standard deviations of its blur
 AT_LIMIT = 0.01  # of a limit of the blur, within which a fit that ended there tells none
-MARGIN_PX = 10  # of film around a group of particles, which is fitted with it
-NEAR_PX = 4.0  # particles whose rims are nearer are fitted together
-MOST_TOGETHER, CLOSER_PX = 10, 2.0  # particles that are fitted together; of more, the gaps are narrowed by so much
 MOST_CONTRAST = 0.95  # that a fit starts from
 LEAST_CONTRAST = 0.03  # of a particle in a denoised image
 NEEDED = 16.0  # of -2 ln of the likelihood, for a particle of a group; its four parameters explain 4 of noise
@@ -106,7 +104,7 @@ def _each_group(image, denoised, pixel_size_nm, each, **how):
     width = how["camera"].segment_width_px if how["camera"] else 1
     parts = [spheres[group] for group in groups(spheres)]
     corners = [window_around(part, np.shape(image), width) for part in parts]
-    owner, hot = _owners(parts, np.shape(image)), _hot(image, film, how["camera"], how["exposures"])
+    owner, hot = owners(parts, np.shape(image)), _hot(image, film, how["camera"], how["exposures"])
     image = np.where(hot, denoised, image)
     windows = [
         [np.asarray(one[rows, cols], float) for one in (image, denoised)]
@@ -162,7 +160,7 @@ def _without_pieces(spheres, denoised, film):
         if len(heap) <= MOST_TOGETHER:
             continue
         rows, cols = window_around(spheres[heap], np.shape(denoised), 1)
-        others = _owners([spheres[heap], np.delete(spheres, heap, axis=0)], np.shape(denoised))[rows, cols] == 2
+        others = owners([spheres[heap], np.delete(spheres, heap, axis=0)], np.shape(denoised))[rows, cols] == 2
         window = np.asarray(denoised[rows, cols], float)
         taken = np.where(others, 0, film - window)
         for least_px in LARGER_PX:
@@ -173,49 +171,6 @@ def _without_pieces(spheres, denoised, film):
                     kept[-1] = fit.spheres + np.array([rows.start, cols.start, 0, 0])
                     break
     return np.vstack(kept)
-
-
-def _owners(parts, shape):
-    """Which group a pixel belongs to, from 1; 0 for film. (M, N)."""
-    row, col = np.ogrid[: shape[0], : shape[1]]
-    rim, owner = np.full(shape, np.inf), np.zeros(shape, int)
-    for number, part in enumerate(parts, 1):
-        for centre_row, centre_col, diameter_px, _ in part:
-            from_rim = np.hypot(row - centre_row, col - centre_col) - diameter_px / 2
-            nearer = from_rim < np.minimum(rim, NEAR_PX)
-            rim[nearer], owner[nearer] = from_rim[nearer], number
-    return owner
-
-
-def window_around(spheres, shape, segment_px):
-    """Rows and columns of whole segments around some spheres, with film beside them, inside the frame: two slices."""
-    low = (spheres[:, :2] - spheres[:, 2:3] / 2).min(axis=0) - MARGIN_PX
-    high = (spheres[:, :2] + spheres[:, 2:3] / 2).max(axis=0) + MARGIN_PX + 1
-    left, right = math.floor(low[1] / segment_px) * segment_px, math.ceil(high[1] / segment_px) * segment_px
-    ends = np.clip([[math.floor(low[0]), math.ceil(high[0])], [left, right]], 0, np.array(shape)[:, None])
-    return tuple(slice(*map(int, pair)) for pair in ends)
-
-
-def groups(spheres, near_px=NEAR_PX, most_together=MOST_TOGETHER):
-    """Which particles are fitted together, as their rims nearly touch: a list of arrays of positions.
-
-    Of a heap of more than `most_together`, those that overlap most.
-    """
-    if len(spheres) == 0:
-        return []
-    if near_px <= -spheres[:, 2].max():  # no gap is more negative
-        return np.array_split(np.arange(len(spheres)), math.ceil(len(spheres) / most_together))
-    number, group = connected_components(gaps(spheres[:, :3], spheres[:, :3]) < near_px)
-    parts = [np.flatnonzero(group == i) for i in range(number)]
-    return [
-        part[inner]
-        for part in parts
-        for inner in (
-            [np.arange(len(part))]
-            if len(part) <= most_together
-            else groups(spheres[part], near_px - CLOSER_PX, most_together)
-        )
-    ]
 
 
 def _fitted(windows, spheres, *, film, camera, exposures, options):

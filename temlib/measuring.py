@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import trackpy
 from threadpoolctl import threadpool_limits
 
 from temlib import calibration, preview, standard_errors
@@ -24,10 +23,9 @@ from temlib.movies import digest, marks_of, open_movie
 from temlib.networks import unlike_learnt
 from temlib.paths import whole_file
 from temlib.provenance import versions
+from temlib.tracks import Tracks
 from temlib.writers import QUANTITY
 
-FARTHEST_DIAMETERS = 0.5  # that a particle moves from one image to the next, of the median diameter
-LOST_IMAGES = 3  # in which a particle may be missing
 BRIGHT, BRIGHT_SHARE = 1.3, 0.05  # films above which a bright-field frame has less than this share of its pixels
 RAW = "raw"  # the method of the table of errors that fits raw frames
 FINDER = "best"  # with which particles were found there
@@ -61,9 +59,9 @@ def measure_file(path, network, *, name=None, each=map, overlay=None, progress=N
     -------
     table : pandas.DataFrame
         A row a particle and image: file, image (from 0), time_s, particle (in a movie the same number in all images
-        that show it, see `Tracks`), then the columns of `measure.measure` with those of `standard_errors.stated`,
-        background in the file's unit. If it is interrupted, or something fails, of the images that are measured by
-        then; an image that cannot be measured is left out of a movie.
+        that show it, see `tracks.Tracks`), then the columns of `measure.measure` with those of
+        `standard_errors.stated`, background in the file's unit. If it is interrupted, or something fails, of the images
+        that are measured by then; an image that cannot be measured is left out of a movie.
     record : dict
         Where it comes from, for the provenance; its `notes` say what is to be known of it.
 
@@ -292,37 +290,6 @@ def with_stated_errors(table, fitted_to, *, pixel_size_nm):
     errors = [standard_errors.ERROR, standard_errors.ANY_SHAPE]
     table[errors] = table[errors].where(table["diameter_nm"] <= SIZES_PX[1] * pixel_size_nm)
     return table
-
-
-class Tracks:
-    """Numbers of the particles of a movie: one that is seen again keeps its own.
-
-    By trackpy, whose method is that of Crocker and Grier (1996). From image to image a particle moves at most
-    FARTHEST_DIAMETERS of the median diameter in the first image that has any, and is missing in at most LOST_IMAGES.
-    """
-
-    def __init__(self, pixel_size_nm):
-        self.pixel_size_nm, self._next, self._linked = pixel_size_nm, [], None
-
-    def _places(self):
-        while True:
-            yield self._next.pop()
-
-    def numbers(self, table):
-        """Numbers, from 1, of the particles of the next image (`measure.measure`); 0 for those not significant."""
-        sure = table["significant"].astype("boolean").fillna(True).to_numpy(bool)
-        numbers = np.zeros(len(table), int)
-        if self._linked is None:
-            if not sure.any():
-                return numbers
-            farthest_px = FARTHEST_DIAMETERS * table.loc[sure, "diameter_nm"].median() / self.pixel_size_nm
-            trackpy.quiet()
-            options = {"memory": LOST_IMAGES, "adaptive_stop": 1.0}
-            self._linked = trackpy.link_iter(self._places(), farthest_px, **options)
-        self._next.append(table.loc[sure, ["row_px", "col_px"]].to_numpy(float))
-        _, found = next(self._linked)
-        numbers[sure] = np.array(found, int) + 1
-        return numbers
 
 
 def workers(number=None):

@@ -5,8 +5,7 @@ statistics that it will use ever after: those of batches of four differ from the
 channel is seldom active, and there the finished network painted bright patches into empty film. And
 since single steps throw the network about, a moving average of its weights is kept.
 
-Order and flips of an epoch are functions of (seed, epoch, index), because checkpoints keep no
-random state. Lightning runs the loop; the pairs lie on the device as buffers of the module.
+Checkpoints keep no random state. Lightning runs the loop; the pairs lie on the device as buffers of the module.
 """
 
 import hashlib
@@ -20,64 +19,10 @@ import pytorch_lightning as pl
 import torch
 
 from temlib.errors import ModelFileError, TemlibError
-from temlib.paths import load_npz, whole_file
-from temlib.preprocess import faithful_scale, network_input
+from temlib.paths import whole_file
+from temlib.training_pairs import epoch_plan
 
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # between our lines of progress, not its advice
-
-
-def training_arrays(pair_files, mode):
-    """Inputs and targets of many pairs, on the scale of a mode.
-
-    Parameters
-    ----------
-    pair_files : list of path
-        `pairs/<field>.npz`; every LDE frame of a field makes one pair.
-    mode : {"corrected", "faithful"}
-        corrected: LDE and aligned area-mean HDE relative to their backgrounds, minus 1, so
-        that 0 is the empty film. faithful: the authors' scales, their resize, no alignment.
-
-    Returns
-    -------
-    inputs, targets : ndarray of float32, shape (n, 1, M, N)
-
-    Raises
-    ------
-    TemlibError
-        If there is no pair, or the frames have several sizes.
-    """
-    inputs, targets = [], []
-    for file in pair_files:
-        pair = load_npz(file)
-        target = (
-            pair["hde"] / pair["hde_background_e"] - 1
-            if mode == "corrected"
-            else faithful_scale(pair["hde_faithful"], 0, 100)
-        )
-        for lde, background in zip(pair["lde"], pair["background_e"], strict=True):
-            inputs.append(network_input(lde, background, mode))
-            targets.append(target)
-    sizes = sorted({image.shape for image in inputs})
-    if len(sizes) != 1:
-        found = " and ".join(f"{rows} x {cols} px" for rows, cols in sizes) or "none"
-        raise TemlibError(
-            f"Frames of one size are needed to train, and at least one set for training and one for validation; "
-            f"found: {found}. Set the column split in fields.csv, and leave out the sets of another size."
-        )
-    return np.stack(inputs)[:, None].astype(np.float32), np.stack(targets)[:, None].astype(np.float32)
-
-
-def epoch_plan(seed, epoch, n_pairs):
-    """Order of the pairs and which of them are flipped.
-
-    Returns
-    -------
-    order : ndarray of int, shape (n_pairs,)
-    flips : ndarray of bool, shape (n_pairs, 2)
-        Up-down and left-right, in the order of the pairs, not of `order`.
-    """
-    rng = np.random.default_rng([seed, epoch])
-    return rng.permutation(n_pairs), rng.random((n_pairs, 2)) < 0.5
 
 
 def keep_statistics(network):
@@ -281,7 +226,7 @@ def fit(
     network : torch.nn.Module
         Changed in place; ends with the weights that are kept of the last epoch.
     training, validation : tuple of ndarray
-        Inputs and targets as `training_arrays` gives them.
+        Inputs and targets as `training_pairs.training_arrays` gives them.
     checkpoint : path or None
         Written after every epoch; `<stem>_best.pt` beside it holds the weights of the epoch
         with the lowest validation loss. None, for a training of a minute: neither is written.

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from temlib import ablation_runs, ablations, camera, models
+from temlib import ablation_runs, ablation_verdicts, ablations, camera, models
 from temlib.ablation_runs import judge, train, trained_and_judged
 from temlib.ablation_samples import augmentation, clipped_l2, exposed, learning_arrays, simulated_sets
 from temlib.ablations import CORRECTED, TESTS, VARIANTS
@@ -284,7 +284,7 @@ def test_without_pretrained_weights_the_comparison_is_not_available(sets, monkey
     found = trained_and_judged(
         tmp_path, sets, ablations.what_to_judge(table), seeds=[1], pixel_size_nm=3.0, report=said.append, **OPTIONS
     )
-    assert ablations.verdicts(table, found)["verdict"].tolist() == ["not available here"]
+    assert ablation_verdicts.verdicts(table, found)["verdict"].tolist() == ["not available here"]
     assert said[-1] == "2/2 pretrained, seed 1: the weights to start from are not available here"
 
 

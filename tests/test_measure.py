@@ -5,7 +5,8 @@ from scipy.ndimage import gaussian_filter
 
 from temlib import sphere_images
 from temlib.camera import ONEVIEW_BIN8, expose
-from temlib.measure import groups, measure, measure_denoised
+from temlib.grouping import groups
+from temlib.measure import measure, measure_denoised
 
 PIXEL_NM, DOSE_E_PER_PX = 3.0, 8.0
 # row, column, diameter [px] and absorption [1/px]: alone, a pair, at the border

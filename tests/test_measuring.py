@@ -17,6 +17,7 @@ from temlib.errors import TemlibError
 from temlib.frame_noise import camera_of_frame, gain_of_frame
 from temlib.frames import write_gatan_tiff
 from temlib.networks import load
+from temlib.tracks import Tracks
 
 PIXEL_NM, DOSE_E_PER_PX, SHAPE = 3.0, 8.0, (128, 160)
 # row, column, diameter [px] and absorption [1/px]
@@ -221,7 +222,7 @@ def test_a_particle_that_is_missing_for_an_image_keeps_its_number():
         table = pd.DataFrame(places, columns=["row_px", "col_px"])
         return table.assign(diameter_nm=60.0, significant=significant)
 
-    tracks = measuring.Tracks(3.0)
+    tracks = Tracks(3.0)
     assert list(tracks.numbers(image((5.0, 5), significant=False))) == [0]
     first = tracks.numbers(image((10.0, 10), (50, 80)))
     second = tracks.numbers(image((50.5, 80)))

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from temlib import bootstrap, found_tables, size_tables, standard_errors
+from temlib import bootstrap, found_tables, quantity_tables, size_tables, standard_errors
 
 
 def matched(errors_nm, bound_nm=2.0, **columns):
@@ -187,7 +187,7 @@ FOUND = {"row_px": [10.0, 51, 300], "col_px": 10.0, "diameter_nm": 96.0}
 def test_a_pair_is_told_apart_if_both_are_found():
     rows = matched([0.0] * 3, **PAIR, **FOUND)
     merged = rows.assign(field="b", kind=["matched", "merged", "matched"])
-    table = size_tables.pairs(pd.concat([rows, merged]), 3.0)
+    table = quantity_tables.pairs(pd.concat([rows, merged]), 3.0)
     assert table["told_apart"].tolist() == [True, False] and table["gap_nm"].tolist() == [20, 20]
     [apart] = found_tables.pairs_apart(table, ["method"], seed=0).to_dict("records")
     assert (apart["gap_nm"], apart["n"], apart["told_apart"]) == (25, 2, 0.5)
@@ -196,7 +196,7 @@ def test_a_pair_is_told_apart_if_both_are_found():
 
 def test_a_pair_of_which_the_frame_cuts_one_is_no_pair():
     rows = matched([0.0] * 3, **PAIR, **FOUND, true_at_border=[True, False, False])
-    assert size_tables.pairs(rows, 3.0).empty
+    assert quantity_tables.pairs(rows, 3.0).empty
 
 
 def test_recall_is_the_share_found_by_d_prime():
@@ -244,7 +244,7 @@ def test_the_bound_of_several_is_the_spread_that_they_would_show():
 
 def test_the_gap_between_two_found_neighbours_is_off_by_what_their_places_and_sizes_are():
     # true: 40 px = 120 nm apart, diameters of 100 nm; found 1 px = 3 nm farther apart and 4 nm smaller: 7 nm too wide
-    table = size_tables.quantities(matched([-4.0] * 3, **PAIR, **FOUND), pixel_size_nm=3.0)
+    table = quantity_tables.quantities(matched([-4.0] * 3, **PAIR, **FOUND), pixel_size_nm=3.0)
     assert table.loc[table["quantity"] == "gap", "error_nm"].tolist() == [7]
 
 
@@ -253,7 +253,7 @@ def test_the_bound_of_a_gap_is_that_of_the_one_whose_nearest_neighbour_is_meant(
     columns = [40 * np.array([0, 1, 2.05]) + 10, 10.0, np.array([20.0, 20, 26])]
     places = dict(zip(("true_row_px", "true_col_px", "true_gap_nm"), columns, strict=True)) | FOUND
     rows = matched([0.0] * 3, **places, true_gap_bound_nm=[1.0, 1, 2])
-    table = size_tables.pairs(rows, 3.0)
+    table = quantity_tables.pairs(rows, 3.0)
     assert table["gap_nm"].tolist() == pytest.approx([20, 26]) and table["bound_nm"].tolist() == [1, 2]
 
 
@@ -261,34 +261,34 @@ def test_diameters_are_of_those_that_are_alone():
     rows = matched([1.0, 2, 3], true_gap_nm=[-5.0, 5, 15])
     for name in ("row_px", "col_px"):
         rows[f"true_{name}"] = rows[name] = 0.0
-    table = size_tables.quantities(rows.assign(diameter_nm=100.0), pixel_size_nm=3.0)
+    table = quantity_tables.quantities(rows.assign(diameter_nm=100.0), pixel_size_nm=3.0)
     assert table.loc[table["quantity"] == "diameter", "error_nm"].tolist() == [3]
 
 
 def test_centres_are_off_along_each_axis():
     places = {"true_row_px": 10.0, "true_col_px": 10.0, "row_px": 12.0, "col_px": 9.0, "diameter_nm": 100.0}
-    table = size_tables.quantities(matched([0.0], **places), pixel_size_nm=3.0)
+    table = quantity_tables.quantities(matched([0.0], **places), pixel_size_nm=3.0)
     assert table.loc[table["quantity"] == "centre", "error_nm"].tolist() == [6, -3]
 
 
 def test_bias_and_scatter_of_each_quantity():
     told = {"method": "raw", "quantity": "gap", "field": "a", "bound_nm": 2.0}
     errors_nm = pd.DataFrame(told | {"error_nm": [-1.0, 2, 2, 4, 7]})
-    [row] = size_tables.spreads(errors_nm, ["method", "quantity"], seed=0).to_dict("records")
+    [row] = quantity_tables.spreads(errors_nm, ["method", "quantity"], seed=0).to_dict("records")
     assert row["bias_nm"] == 2 and (row["n"], row["fields"]) == (5, 1)
     assert row["scatter_nm"] == pytest.approx(1.206 * 2 / 0.6745)  # |x|: 0 0 2 3 5; times what so few are too small by
     assert row["bound_nm"] == pytest.approx(2.0, rel=1e-3)
-    assert size_tables.spreads(errors_nm[:4], ["method"], seed=0).empty  # too few to have a spread
+    assert quantity_tables.spreads(errors_nm[:4], ["method"], seed=0).empty  # too few to have a spread
 
 
 @pytest.mark.parametrize("n", [5, 8, 12])
 def test_the_spread_of_few_errors_has_the_mean_of_that_of_many(n):
     many = np.random.default_rng(0).normal(size=(4000, n))
-    assert np.mean([size_tables._scatter(errors) for errors in many]) == pytest.approx(1, abs=0.03)
+    assert np.mean([size_tables.scatter(errors) for errors in many]) == pytest.approx(1, abs=0.03)
 
 
 def test_an_edge_that_no_fit_tells_is_infinitely_wide():
-    assert np.isinf(size_tables._scatter([1.0, np.inf, np.inf])) and size_tables._scatter([1.0, 1, np.inf]) == 0
+    assert np.isinf(size_tables.scatter([1.0, np.inf, np.inf])) and size_tables.scatter([1.0, 1, np.inf]) == 0
 
 
 def test_a_bias_is_no_scatter():

@@ -12,7 +12,8 @@ from temlib import training
 from temlib.errors import ModelFileError, TemlibError
 from temlib.paths import save_npz
 from temlib.preprocess import network_input
-from temlib.training import epoch_plan, fit, load_best, training_arrays
+from temlib.training import fit, load_best
+from temlib.training_pairs import epoch_plan, training_arrays
 
 # A training of seconds: a small network on small fields, in a process of its own that can be killed
 SCRIPT = """

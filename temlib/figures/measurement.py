@@ -183,7 +183,7 @@ def elsewhere(curves, sizes):
 def other_quantities(table):
     """Scatter of the centre, the gap to a neighbour and the width of the edge against the diameter.
 
-    Takes `size_tables.spreads` of one dose by method, from_diameter_nm and quantity.
+    Takes `quantity_tables.spreads` of one dose by method, from_diameter_nm and quantity.
     """
     panels = {"centre": "centre, along one axis", "gap": "gap to a neighbour", "edge": "width of the edge"}
     figure, axes = plt.subplots(1, 3, figsize=(PAGE_WIDTH_IN, 2.9), sharex=True, layout="constrained")
