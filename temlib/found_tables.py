@@ -73,6 +73,23 @@ def froc(rows, false_rows, fields, by):
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
+def corners(curves, by):
+    """Curves of `froc` by fewer points: one for each place, and none on a straight line between two others.
+
+    Parameters
+    ----------
+    curves : pandas.DataFrame
+    by : list of str
+        Columns that tell the curves apart.
+    """
+    curves = curves.drop_duplicates([*by, "false_per_field", "recall"])
+    between = pd.Series(False, curves.index)
+    for column in ("false_per_field", "recall"):
+        neighbours = curves.groupby(by)[column]
+        between |= curves[column].eq(neighbours.shift()) & curves[column].eq(neighbours.shift(-1))
+    return curves[~between].reset_index(drop=True)
+
+
 def at_false_rate(curves, rate, by):
     """The point of each curve of `froc` with the best recall at this many false particles a field, or fewer."""
     allowed = curves[curves["false_per_field"] <= rate].sort_values("least_d_prime")

@@ -96,6 +96,15 @@ def test_the_curve_counts_false_ones_in_fields_of_the_papers_size():
     assert best["recall"] == 0.75 and 6 < best["least_d_prime"] <= 6.5
 
 
+def test_a_curve_is_told_by_its_corners():
+    steps = pd.DataFrame({"false_per_field": [3, 2, 2, 1, 1, 1, 1], "recall": [0.9, 0.9, 0.9, 0.9, 0.8, 0.7, 0.7]})
+    two = pd.concat([steps.assign(method=name, least_d_prime=range(7)) for name in "ab"], ignore_index=True)
+    table = found_tables.corners(two, ["method"])
+    of_one = list(zip(table["false_per_field"], table["recall"], table["least_d_prime"], strict=True))[:3]
+    assert of_one == [(3, 0.9, 0), (1, 0.9, 3), (1, 0.7, 5)]  # of one place the least d'
+    assert list(table["method"]) == list("aaabbb")
+
+
 def test_invented_particles_are_counted_by_specimen_in_fields_of_the_papers_size():
     rows = invented(5.0, diameter_nm=[40.0, 40, 20, 40], contrast=[0.1, 0.1, 0.1, 0.02])
     rows = rows.assign(
