@@ -154,10 +154,12 @@ def validate(
         "found": "share found",
         "bias_nm": "bias (nm)",
         "spread_nm": "spread (nm)",
-        "coverage": "within 90 % interval",
+        "coverage": "in 90 % interval: sphere",
+        "coverage_any_shape": "any shape",
     }
     print(table[["method", "d_prime", *names]].rename(columns=names).round(2).to_string(index=False))
-    print("spread: median error / 0.67, inf where less than half is found; of stated 90 % intervals, 0.9 should hold")
+    print("spread: median error / 0.67, inf where less than half is found; of stated 90 % intervals, 0.9 should hold:")
+    print("of spheres those of diameter_error_nm, of other bodies those of diameter_error_any_shape_nm (any shape)")
     print("HDE frames have errors of their own, which are among these")
     for row in table.drop_duplicates("method").itertuples():
         interval = f"{row.false_per_field_low:.2f} to {row.false_per_field_high:.2f}"
